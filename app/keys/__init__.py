@@ -1,0 +1,1 @@
+"""API keys: made by the CLI, checked on every request."""

@@ -1,0 +1,1 @@
+"""The database: engine settings, transactions, column types and migrations."""

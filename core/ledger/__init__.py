@@ -1,0 +1,1 @@
+"""The append-only audit ledger: canonical leaves, hash chain, Merkle tree head."""

@@ -1,0 +1,120 @@
+"""The ledger as a file, and its check without a database.
+
+An export is JSON: `{"format": "expunge-ledger/1", "first": n, "tree_size": n, "root": hex, "entries": [{"leaf": base64}]}`.
+A complete export starts at 0 and is checked to its root; a part (one request's entries) is checked leaf by leaf only,
+and the check says so.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+
+from core.ledger.entries import NO_PREVIOUS
+from core.ledger.tree import append_to_frontier, leaf_hash, root_of
+
+FORMAT = "expunge-ledger/1"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of a check's result."""
+
+    holds: bool
+    sentence: str
+
+
+def export_document(leaves: Iterable[bytes], *, tree_size: int, root: bytes) -> dict[str, Any]:
+    """The export of the whole ledger as a JSON value."""
+    return {
+        "format": FORMAT,
+        "tree_size": tree_size,
+        "root": root.hex(),
+        "entries": [{"leaf": base64.b64encode(leaf).decode()} for leaf in leaves],
+    }
+
+
+def check_export(document: object) -> list[Finding]:
+    """Check an export: every leaf canonical, numbered without gap, chained to its predecessor, adding up to the root.
+
+    Returns:
+        Findings in reading order; the export holds if all of them do. Never raises on bad content.
+    """
+    try:
+        leaves, tree_size, root = _parse(document)
+    except (ValueError, KeyError, TypeError) as error:
+        return [Finding(holds=False, sentence=f"This is not a ledger export: {error}")]
+    findings = list(_check_chain(leaves))
+    if len(leaves) != tree_size:
+        findings.append(
+            Finding(
+                holds=False,
+                sentence=f"The export names {tree_size} entries but holds {len(leaves)}.",
+            )
+        )
+    frontier: list[bytes] = []
+    for size, leaf in enumerate(leaves):
+        frontier = append_to_frontier(frontier, size, leaf_hash(leaf))
+    computed = root_of(frontier).hex()
+    if computed != root:
+        findings.append(
+            Finding(
+                holds=False,
+                sentence=f"The entries add up to root {computed}, the export names {root}.",
+            )
+        )
+    if not findings:
+        findings.append(
+            Finding(
+                holds=True,
+                sentence=f"All {tree_size} entries are chained without gap and add up to root {root}.",
+            )
+        )
+    return findings
+
+
+def _parse(document: object) -> tuple[list[bytes], int, str]:
+    if not isinstance(document, dict):
+        msg = f"expected a JSON object, got {type(document).__name__}."
+        raise TypeError(msg)
+    if document.get("format") != FORMAT:
+        msg = f"expected format {FORMAT!r}, got {document.get('format')!r}."
+        raise ValueError(msg)
+    try:
+        leaves = [base64.b64decode(entry["leaf"], validate=True) for entry in document["entries"]]
+    except (binascii.Error, TypeError) as error:
+        msg = f"an entry is not base64 ({error})."
+        raise ValueError(msg) from error
+    size, root = document["tree_size"], document["root"]
+    if not isinstance(size, int) or not isinstance(root, str):
+        msg = "tree_size must be an integer and root a hex string."
+        raise TypeError(msg)
+    return leaves, size, root
+
+
+def _check_chain(leaves: list[bytes]) -> Iterator[Finding]:
+    previous = NO_PREVIOUS
+    for position, leaf in enumerate(leaves):
+        problem = _leaf_problem(leaf, position, previous)
+        if problem is not None:
+            yield Finding(holds=False, sentence=f"Entry {position}: {problem}")
+        previous = leaf_hash(leaf)
+
+
+def _leaf_problem(leaf: bytes, position: int, previous: bytes) -> str | None:
+    try:
+        fields = json.loads(leaf)
+        is_canonical = rfc8785.dumps(fields) == leaf
+    except (ValueError, rfc8785.CanonicalizationError):
+        return "its bytes are not JSON."
+    if not isinstance(fields, dict) or not is_canonical:
+        return "its bytes are not canonical JSON (RFC 8785)."
+    if fields.get("seq") != position:
+        return f"expected number {position}, it says {fields.get('seq')!r}; an entry was removed, added or moved."
+    if fields.get("prev") != previous.hex():
+        return "it does not follow the entry before it; one of the two was changed."
+    return None

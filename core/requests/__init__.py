@@ -1,0 +1,1 @@
+"""Jobs and unlearning requests: the rows, their states, and who may run them."""

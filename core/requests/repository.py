@@ -1,0 +1,90 @@
+"""Writing new jobs and finding old ones."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.clock import database_now
+from core.errors import NotFound
+from core.requests.moves import record
+from core.requests.tables import Job, UnlearnRequest
+from core.states import JobKind, JobState
+
+
+class UnknownRequest(NotFound):
+    """No request of this tenant has the id."""
+
+    slug = "unknown-request"
+    title = "Unknown request"
+
+
+def enqueue(
+    session: Session,
+    kind: JobKind,
+    *,
+    tenant: str,
+    actor: str,
+    spec: dict[str, Any],
+    max_attempts: int,
+    model_id: int | None = None,
+    subject_id: int | None = None,
+    request: UnlearnRequest | None = None,
+) -> Job:
+    """Write a queued job, its request row and its first ledger entry; the caller commits.
+
+    Args:
+        session: a writing transaction.
+        kind: what the job does.
+        tenant: whose job it is.
+        actor: who asked for it.
+        spec: what was asked, JSON.
+        max_attempts: attempts before it is failed.
+        model_id: the model whose unlearning jobs run one at a time; empty for validations.
+        subject_id: the version or data set that a validation is about.
+        request: for `JobKind.UNLEARN`: the row without its `job_id`, which is set here.
+    """
+    now = database_now(session)
+    job = Job(
+        id=uuid4(),
+        kind=kind,
+        tenant=tenant,
+        actor=actor,
+        model_id=model_id,
+        subject_id=subject_id,
+        state=JobState.QUEUED,
+        revision=1,
+        priority=0,
+        not_before=now,
+        created_at=now,
+        attempt=0,
+        max_attempts=max_attempts,
+        fence=0,
+        percent=0,
+        spec=spec,
+    )
+    session.add(job)
+    session.flush()
+    if request is not None:
+        request.job_id = job.id
+        session.add(request)
+        session.flush()
+    record(session, job, "request.accepted", actor=actor, to_state=JobState.QUEUED)
+    return job
+
+
+def find_request(session: Session, tenant: str, job_id: UUID, *, lock: bool = False) -> UnlearnRequest:
+    """The tenant's unlearning request with this id.
+
+    Raises:
+        UnknownRequest: there is none; another tenant's request is answered the same way.
+    """
+    query = select(UnlearnRequest).where(UnlearnRequest.job_id == job_id, UnlearnRequest.tenant == tenant)
+    request = session.execute(query).scalar_one_or_none()
+    if request is None:
+        msg = f"Expected the id of one of your requests, got {job_id}."
+        raise UnknownRequest(msg)
+    if lock:
+        session.execute(select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True))
+    return request

@@ -1,0 +1,118 @@
+"""The only reader of the environment: every setting, its default and its unit.
+
+Each field is set by an environment variable with the prefix `EXPUNGE_`, for example `EXPUNGE_DATABASE_URL`.
+"""
+
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+def _seconds(value: object) -> object:
+    """The environment holds text, and a bare number in it means seconds."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A time span; in the environment a number of seconds or an ISO 8601 duration."""
+
+
+class Settings(BaseSettings):
+    """What an operator can choose."""
+
+    model_config = SettingsConfigDict(env_prefix="EXPUNGE_", env_file=None, extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        Path("expunge-data"),
+        description="Folder of the artifact store and, by default, of SQLite.",
+    )
+    database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in data_dir.")
+    redis_url: SecretStr | None = Field(None, description="The doorbell's Redis; unset: workers poll the database.")
+    dataset_root: Path | None = Field(None, description="Folder below which data sets may be named by path.")
+
+    host: str = Field("127.0.0.1", description="Address that `expunge serve` binds.")
+    port: int = Field(
+        8080,
+        ge=0,
+        le=65535,
+        description="Port that `expunge serve` binds; 0: a free one.",
+    )
+    allow_anonymous_loopback: bool = Field(
+        False,
+        description="Serve callers on a loopback address without an API key; set by `expunge serve` on loopback.",
+    )
+    environment: str = Field("live", pattern=r"^[a-z]{2,10}$", description="Middle part of new API keys.")
+    docs: bool = Field(True, description="Serve the interactive API documentation.")
+
+    max_body_bytes: int = Field(1 * MIB, gt=0, description="Largest JSON body.")
+    max_weights_bytes: int = Field(4096 * MIB, gt=0, description="Largest weights upload.")
+    max_dataset_bytes: int = Field(8192 * MIB, gt=0, description="Largest data set file, packed and unpacked.")
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the mathematics runs.")
+    torch_threads: int = Field(0, ge=0, description="Threads of the mathematics; 0: one per core.")
+    keep_runner_warm: bool = Field(
+        True,
+        description="Keep one started, unused job process ready beside the worker.",
+    )
+
+    lease_ttl: Duration = Field(timedelta(seconds=30), description="A job whose lease is older is taken over.")
+    heartbeat_interval: Duration = Field(timedelta(seconds=7), description="How often a worker renews its lease.")
+    reap_interval: Duration = Field(timedelta(seconds=3), description="How often expired leases are looked for.")
+    poll_interval: Duration = Field(
+        timedelta(seconds=0.5),
+        description="How often an idle worker without Redis looks.",
+    )
+    ring_interval: Duration = Field(
+        timedelta(seconds=2),
+        description="How often the dispatcher looks for waiting jobs.",
+    )
+    ring_again_after: Duration = Field(timedelta(seconds=10), description="When an unanswered job is rung for again.")
+    retry_backoff: Duration = Field(timedelta(seconds=10), description="Wait before the second and later takeovers.")
+    job_deadline: Duration = Field(timedelta(hours=1), description="A job that runs longer is killed.")
+    max_attempts: int = Field(3, ge=1, description="Attempts before a job that keeps dying is failed.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_database(cls, values: dict[str, object]) -> dict[str, object]:
+        if not values.get("database_url"):
+            folder = Path(str(values.get("data_dir") or cls.model_fields["data_dir"].default))
+            values = {
+                **values,
+                "database_url": f"sqlite:///{folder.resolve() / 'expunge.db'}",
+            }
+        return values
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> "Settings":
+        if self.heartbeat_interval * 2 > self.lease_ttl:
+            msg = (
+                "Expected lease_ttl of at least twice heartbeat_interval, "
+                f"got {self.lease_ttl} and {self.heartbeat_interval}."
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Where the local artifact store keeps its blobs."""
+        return self.data_dir / "artifacts"
+
+    @property
+    def uses_sqlite(self) -> bool:
+        """Whether the database is a SQLite file."""
+        return self.database_url.startswith("sqlite")
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()
