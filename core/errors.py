@@ -7,7 +7,7 @@ with the job.
 from typing import Any, ClassVar
 
 Problem = dict[str, Any]
-"""A problem as stored with a job or a version: `slug`, `title`, `detail`, and the extensions of RFC 9457 section 3.2."""
+"""A problem as stored with a job or a version: `slug`, `title`, `detail` and extensions (RFC 9457 section 3.2)."""
 
 
 class ServiceError(Exception):

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 import app.keys.tables
 import core.ledger.tables
 import core.requests.tables
-import models_store.tables  # noqa: F401 each import registers its tables
+import models_store.tables  # each import registers its tables
 from core.db.base import Base
 from core.db.session import make_engine
 
@@ -33,9 +33,7 @@ def only_migrator(connection: Connection) -> Iterator[None]:
         yield
     finally:
         connection.rollback()
-        connection.execute(
-            text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK}
-        )
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
         connection.commit()
 
 

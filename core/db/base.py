@@ -1,7 +1,7 @@
 """The declarative base and the column types that both databases share."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, DateTime, Dialect, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
@@ -13,7 +13,7 @@ JsonValue = JSON().with_variant(JSONB(), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment in UTC; SQLite has no time zones, so they are dropped on the way in and put back on the way out."""
+    """An aware moment in UTC; SQLite has no time zones, so they are dropped on the way in and restored after."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -47,8 +47,4 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {
-        datetime: UtcDateTime,
-        dict[str, Any]: JsonValue,
-        list[Any]: JsonValue,
-    }  # noqa: RUF012 SQLAlchemy reads it as is
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JsonValue, list[Any]: JsonValue}

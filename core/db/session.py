@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 WAL_IS_SAFE = sqlite3.sqlite_version_info >= (3, 51, 3)
-"""Before 3.51.3 two connections that write and checkpoint at once can corrupt a WAL database (sqlite.org, change log)."""
+"""Before 3.51.3 two connections that write and checkpoint at once can corrupt a WAL database (sqlite.org)."""
 
 POSTGRESQL_OPTIONS = "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
 

@@ -1,8 +1,7 @@
 """The ledger as a file, and its check without a database.
 
-An export is JSON: `{"format": "expunge-ledger/1", "first": n, "tree_size": n, "root": hex, "entries": [{"leaf": base64}]}`.
-A complete export starts at 0 and is checked to its root; a part (one request's entries) is checked leaf by leaf only,
-and the check says so.
+An export is JSON: `{"format": "expunge-ledger/1", "tree_size": n, "root": hex, "entries": [{"leaf": base64}]}`.
+It holds every entry from the first on and is checked leaf by leaf, link by link, up to the root.
 """
 
 import base64

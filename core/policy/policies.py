@@ -1,7 +1,7 @@
 """Policies: which tests decide, and how wide their margins are.
 
-A deciding test is an equivalence test: it passes when its whole 95 % interval lies inside the margin, so more data makes
-passing easier and too little data never passes. Tests that a policy does not name inform and never block.
+A deciding test is an equivalence test: it passes when its whole 95 % interval lies inside the margin, so more data
+makes passing easier and too little data never passes. Tests that a policy does not name inform and never block.
 """
 
 from enum import StrEnum

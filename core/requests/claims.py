@@ -6,8 +6,8 @@ The order is the safety property:
 2. Every later write of the worker names its fence; if the row has another one, the write changes nothing.
 3. The reaper raises the fence too, so the former holder is fenced off before anybody claims again.
 
-So a worker that was merely paused can compute for as long as it likes and still publishes nothing. Expiry alone does not
-fence: a holder that nobody replaced may still finish, which saves a finished job.
+So a worker that was merely paused can compute for as long as it likes and still publishes nothing. Expiry alone does
+not fence: a holder that nobody replaced may still finish, which saves a finished job.
 """
 
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ def heartbeat(database: Database, lease: Lease, *, ttl: timedelta) -> bool:
             .returning(Job.cancel_requested_at)
         ).one_or_none()
     if row is None:
-        raise _lost(lease)
+        raise LeaseLost(_lost(lease))
     return row.cancel_requested_at is not None
 
 
@@ -141,7 +141,7 @@ def report_progress(database: Database, lease: Lease, *, step: str, percent: int
             .returning(Job.seq)
         ).one_or_none()
     if row is None:
-        raise _lost(lease)
+        raise LeaseLost(_lost(lease))
 
 
 def hold(session: Session, lease: Lease) -> Job:
@@ -152,7 +152,7 @@ def hold(session: Session, lease: Lease) -> Job:
     """
     job = session.execute(select(Job).where(*_held(lease)).with_for_update()).scalar_one_or_none()
     if job is None:
-        raise _lost(lease)
+        raise LeaseLost(_lost(lease))
     return job
 
 
@@ -311,5 +311,5 @@ def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _lost(lease: Lease) -> LeaseLost:
-    return LeaseLost(f"Job {lease.job_id} is no longer held under fence {lease.fence}; nothing was written.")
+def _lost(lease: Lease) -> str:
+    return f"Job {lease.job_id} is no longer held under fence {lease.fence}; nothing was written."

@@ -1,7 +1,7 @@
 """The rows behind a job: the SQL row is the job, and a message to a worker is only a doorbell.
 
-`jobs` holds what every kind of work shares (state, lease, fence, result); `unlearn_requests` holds what a class deletion
-adds; `job_steps` is the resume point; `idempotency` replays first answers.
+`jobs` holds what every kind of work shares (state, lease, fence, result); `unlearn_requests` holds what a class
+deletion adds; `job_steps` is the resume point; `idempotency` replays first answers.
 """
 
 from datetime import date, datetime
@@ -29,7 +29,7 @@ BigKey = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Job(Base):
-    """One piece of work. `fence` grows at every claim and every takeover; whoever holds an old one may write nothing."""
+    """One piece of work. `fence` grows at every claim and takeover; whoever holds an old one may write nothing."""
 
     __tablename__ = "jobs"
     __table_args__ = (

@@ -70,9 +70,7 @@ def upgrade() -> None:
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_log")),
     )
-    op.create_index(
-        op.f("ix_audit_log_request_id"), "audit_log", ["request_id"], unique=False
-    )
+    op.create_index(op.f("ix_audit_log_request_id"), "audit_log", ["request_id"], unique=False)
     op.create_index(op.f("ix_audit_log_tenant"), "audit_log", ["tenant"], unique=False)
     op.create_index(op.f("ix_audit_log_type"), "audit_log", ["type"], unique=False)
     op.create_table(
@@ -132,16 +130,12 @@ def upgrade() -> None:
             "state IN ('queued', 'running', 'published', 'rejected', 'completed', 'failed', 'cancelled', 'denied')",
             name=op.f("ck_jobs_state_is_known"),
         ),
-        sa.ForeignKeyConstraint(
-            ["parent_job_id"], ["jobs.id"], name=op.f("fk_jobs_parent_job_id_jobs")
-        ),
+        sa.ForeignKeyConstraint(["parent_job_id"], ["jobs.id"], name=op.f("fk_jobs_parent_job_id_jobs")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_jobs")),
         sa.UniqueConstraint("id", name=op.f("uq_jobs_id")),
     )
     op.create_index(op.f("ix_jobs_model_id"), "jobs", ["model_id"], unique=False)
-    op.create_index(
-        op.f("ix_jobs_parent_job_id"), "jobs", ["parent_job_id"], unique=False
-    )
+    op.create_index(op.f("ix_jobs_parent_job_id"), "jobs", ["parent_job_id"], unique=False)
     op.create_index(
         "ix_jobs_runnable",
         "jobs",
@@ -189,9 +183,7 @@ def upgrade() -> None:
             name=op.f("fk_dataset_sources_dataset_id_datasets"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dataset_sources")),
-        sa.UniqueConstraint(
-            "dataset_id", "split", name=op.f("uq_dataset_sources_dataset_id_split")
-        ),
+        sa.UniqueConstraint("dataset_id", "split", name=op.f("uq_dataset_sources_dataset_id_split")),
     )
     op.create_table(
         "idempotency",
@@ -205,9 +197,7 @@ def upgrade() -> None:
         sa.Column("headers", JsonValue, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_idempotency_job_id_jobs")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_idempotency_job_id_jobs")),
         sa.PrimaryKeyConstraint("tenant", "route", "key", name=op.f("pk_idempotency")),
     )
     op.create_table(
@@ -221,9 +211,7 @@ def upgrade() -> None:
         sa.Column("finished_at", UtcDateTime(), nullable=False),
         sa.Column("output", JsonValue, nullable=False),
         sa.Column("output_sha256", sa.String(length=64), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_job_steps_job_id_jobs")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_steps_job_id_jobs")),
         sa.PrimaryKeyConstraint("job_id", "step", name=op.f("pk_job_steps")),
     )
     op.create_table(
@@ -244,12 +232,8 @@ def upgrade() -> None:
         sa.Column("manifest", JsonValue, nullable=True),
         sa.Column("problem", JsonValue, nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_model_versions_job_id_jobs")
-        ),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_model_versions_model_id_models")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_model_versions_job_id_jobs")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_model_versions_model_id_models")),
         sa.ForeignKeyConstraint(
             ["parent_version_id"],
             ["model_versions.id"],
@@ -257,9 +241,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_versions")),
         sa.UniqueConstraint("job_id", name=op.f("uq_model_versions_job_id")),
-        sa.UniqueConstraint(
-            "model_id", "number", name=op.f("uq_model_versions_model_id_number")
-        ),
+        sa.UniqueConstraint("model_id", "number", name=op.f("uq_model_versions_model_id_number")),
     )
     op.create_index(
         op.f("ix_model_versions_artifact_sha256"),
@@ -287,9 +269,7 @@ def upgrade() -> None:
         sa.Column("external_reference", sa.String(length=256), nullable=True),
         sa.Column("note", sa.String(length=2000), nullable=True),
         sa.Column("commitment_key", sa.LargeBinary(length=32), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_unlearn_requests_job_id_jobs")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_unlearn_requests_job_id_jobs")),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_unlearn_requests")),
     )
     op.create_index(
@@ -304,9 +284,7 @@ def upgrade() -> None:
         ["model_name"],
         unique=False,
     )
-    op.create_index(
-        op.f("ix_unlearn_requests_tenant"), "unlearn_requests", ["tenant"], unique=False
-    )
+    op.create_index(op.f("ix_unlearn_requests_tenant"), "unlearn_requests", ["tenant"], unique=False)
     op.create_table(
         "forgotten_classes",
         sa.Column("model_id", sa.Integer(), nullable=False),
@@ -316,9 +294,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("version_id", sa.Integer(), nullable=False),
         sa.Column("forgotten_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_forgotten_classes_job_id_jobs")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_forgotten_classes_job_id_jobs")),
         sa.ForeignKeyConstraint(
             ["model_id"],
             ["models.id"],
@@ -329,9 +305,7 @@ def upgrade() -> None:
             ["model_versions.id"],
             name=op.f("fk_forgotten_classes_version_id_model_versions"),
         ),
-        sa.PrimaryKeyConstraint(
-            "model_id", "class_index", name=op.f("pk_forgotten_classes")
-        ),
+        sa.PrimaryKeyConstraint("model_id", "class_index", name=op.f("pk_forgotten_classes")),
     )
     op.create_table(
         "model_aliases",
@@ -342,9 +316,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("actor", sa.String(length=128), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_model_aliases_model_id_models")
-        ),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_model_aliases_model_id_models")),
         sa.ForeignKeyConstraint(
             ["version_id"],
             ["model_versions.id"],
@@ -381,13 +353,9 @@ def downgrade() -> None:
     op.drop_table("forgotten_classes")
     op.drop_index(op.f("ix_unlearn_requests_tenant"), table_name="unlearn_requests")
     op.drop_index(op.f("ix_unlearn_requests_model_name"), table_name="unlearn_requests")
-    op.drop_index(
-        op.f("ix_unlearn_requests_external_reference"), table_name="unlearn_requests"
-    )
+    op.drop_index(op.f("ix_unlearn_requests_external_reference"), table_name="unlearn_requests")
     op.drop_table("unlearn_requests")
-    op.drop_index(
-        op.f("ix_model_versions_artifact_sha256"), table_name="model_versions"
-    )
+    op.drop_index(op.f("ix_model_versions_artifact_sha256"), table_name="model_versions")
     op.drop_table("model_versions")
     op.drop_table("job_steps")
     op.drop_table("idempotency")

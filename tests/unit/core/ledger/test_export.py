@@ -11,7 +11,7 @@ from core.ledger.entries import NO_PREVIOUS, canonical
 from core.ledger.export import check_export, export_document
 from core.ledger.tree import leaf_hash, root_of_leaves
 
-NUM_ENTRIES = 40
+NUM_ENTRIES = 20
 
 
 def make_export(num_entries: int = NUM_ENTRIES) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def test_an_untouched_export_holds(num_entries: int) -> None:
 def test_every_single_byte_change_of_a_leaf_is_found() -> None:
     chance = random.Random(0)
     document = make_export()
-    for _ in range(2_000):
+    for _ in range(500):
         changed = copy.deepcopy(document)
         entry = chance.choice(changed["entries"])
         leaf = bytearray(base64.b64decode(entry["leaf"]))
