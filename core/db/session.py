@@ -51,6 +51,7 @@ def make_engine(url: str, *, pooled: bool = True) -> Engine:
         }
     return create_engine(
         url,
+        hide_parameters=True,  # error texts reach logs, and parameters hold class labels
         connect_args={
             "connect_timeout": 5,
             "application_name": "expunge",
@@ -67,7 +68,7 @@ def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     if database:
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -1,4 +1,4 @@
-"""The supervisor with processes that crash, hang, resist and are orphaned: every job still ends in exactly one state."""
+"""The supervisor with processes that crash, hang, resist and are orphaned: every job still ends in one state."""
 
 import os
 import signal
@@ -85,9 +85,7 @@ def test_a_job_that_finishes_keeps_what_it_wrote(database: Database, settings: S
     assert (job.state, job.attempt, job.result) == (JobState.COMPLETED, 1, {"fence": 1})
 
 
-def test_a_killed_process_fails_its_attempt_and_the_job_is_queued_again(
-    database: Database, settings: Settings
-) -> None:
+def test_a_killed_process_fails_its_attempt_and_the_job_is_queued_again(database: Database, settings: Settings) -> None:
     job_id = add_job(database)
     run(database, settings, "crash")
     job = job_of(database, job_id)
@@ -121,9 +119,10 @@ def test_a_poisonous_job_is_failed_after_its_last_attempt_and_the_worker_goes_on
     assert job_of(database, healthy).state == JobState.COMPLETED
 
 
-def test_a_job_past_its_deadline_is_killed_with_all_its_children(database_url: str, tmp_path: Path) -> None:
+def test_a_job_past_its_deadline_is_killed_with_all_its_children(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
     settings = quick_settings(database_url, tmp_path, job_deadline=timedelta(seconds=3), max_attempts=1)
-    database = Database(database_url)
     job_id = add_job(database, max_attempts=1)
     run(database, settings, "family")
     job = job_of(database, job_id)
@@ -132,7 +131,6 @@ def test_a_job_past_its_deadline_is_killed_with_all_its_children(database_url: s
     assert job.problem["slug"] == "deadline-exceeded"
     wait_gone(noted_pid(tmp_path / "pid-1"), seconds=1)
     wait_gone(noted_pid(tmp_path / "child"), seconds=1)
-    database.dispose()
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "stubborn"])
@@ -206,11 +204,10 @@ def test_a_process_that_went_on_under_an_old_fence_writes_nothing(
 
 
 def test_a_supervisor_that_cannot_renew_its_lease_kills_the_job_before_the_lease_ends(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ttl = timedelta(seconds=3)
+    ttl = timedelta(seconds=12)  # long enough for the process to have started, on a busy machine too
     settings = quick_settings(database_url, tmp_path, lease_ttl=ttl)
-    database = Database(database_url)
     job_id = add_job(database)
 
     def no_database(*_args: object, **_more: object) -> bool:
@@ -219,12 +216,11 @@ def test_a_supervisor_that_cannot_renew_its_lease_kills_the_job_before_the_lease
     monkeypatch.setattr(claims, "heartbeat", no_database)
     began = time.monotonic()
     run(database, settings, "hang")
-    assert time.monotonic() - began < ttl.total_seconds()
-    assert not is_running(noted_pid(tmp_path / "pid-1"))
+    assert ttl.total_seconds() / 2 < time.monotonic() - began < ttl.total_seconds()
+    assert not is_running(noted_pid(tmp_path / "pid-1", seconds=0))
     job = job_of(database, job_id)
     # Left to the reaper: whoever cannot write may not decide either.
     assert (job.state, job.fence) == (JobState.RUNNING, 1)
-    database.dispose()
 
 
 def test_a_short_outage_of_the_database_does_not_disturb_a_job(
@@ -262,9 +258,8 @@ def test_a_stopping_supervisor_gives_the_job_back_and_the_attempt_does_not_count
     assert supervisor.run_next() is False
 
 
-def test_a_process_kept_warm_serves_exactly_one_job(database_url: str, tmp_path: Path) -> None:
+def test_a_process_kept_warm_serves_exactly_one_job(database: Database, database_url: str, tmp_path: Path) -> None:
     settings = quick_settings(database_url, tmp_path, keep_runner_warm=True)
-    database = Database(database_url)
     supervisor = Supervisor(database, settings, command=fake("finish", tmp_path))
     served = []
     for number in range(2):
@@ -276,12 +271,12 @@ def test_a_process_kept_warm_serves_exactly_one_job(database_url: str, tmp_path:
     assert served[0] != served[1]
     supervisor.warm_up()
     supervisor.close()
-    database.dispose()
 
 
-def test_a_warm_process_that_died_is_replaced_without_the_job_noticing(database_url: str, tmp_path: Path) -> None:
+def test_a_warm_process_that_died_is_replaced_without_the_job_noticing(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
     settings = quick_settings(database_url, tmp_path, keep_runner_warm=True)
-    database = Database(database_url)
     supervisor = Supervisor(database, settings, command=fake("finish", tmp_path))
     supervisor.warm_up()
     assert supervisor._warm is not None
@@ -291,7 +286,6 @@ def test_a_warm_process_that_died_is_replaced_without_the_job_noticing(database_
     supervisor.run_next()
     job = job_of(database, job_id)
     assert (job.state, job.attempt) == (JobState.COMPLETED, 1)
-    database.dispose()
 
 
 def start_worker(processes: Processes, settings: Settings, behaviour: str) -> int:
@@ -322,7 +316,7 @@ def test_a_worker_killed_in_the_middle_is_taken_over_by_another(
     os.killpg(first, signal.SIGKILL)
     start_worker(processes, settings, "finish")
     limit = (settings.lease_ttl + settings.reap_interval + settings.poll_interval).total_seconds() + 5
-    wait_until(lambda: job_of(database, job_id).state.is_final, seconds=limit, what="the job to be taken over")
+    wait_until(lambda: job_of(database, job_id).finished_at is not None, seconds=limit, what="the job to be taken over")
     job = job_of(database, job_id)
     assert (job.state, job.attempt, job.fence) == (JobState.COMPLETED, 2, 3)
 
@@ -340,5 +334,3 @@ def test_a_worker_told_to_end_gives_its_job_back_at_once(
     assert (job.attempt, job.fence) == (0, 2)
     wait_gone(runner, seconds=1)
     wait_gone(worker, seconds=5)
-
-

@@ -1,0 +1,68 @@
+"""The application: routes, errors and middleware put together. `uvicorn app.main:app` serves it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import docs, errors, health, middleware, openapi
+from app.audit.endpoints import router as audit
+from app.datasets.endpoints import router as datasets
+from app.models.endpoints import router as models
+from app.resources import Resources
+from app.unlearn.endpoints import router as unlearn
+from core.settings import Settings, get_settings
+
+DESCRIPTION = """
+Deletes classes from trained image classifiers, verifies that they are gone, and keeps a ledger of what was done.
+
+Problems are `application/problem+json` (RFC 9457). Every route but the health checks needs an API key with its scope.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """A new application; nothing is opened before the first request or the start of the server.
+
+    Args:
+        settings: what the operator chose; default: read from the environment.
+    """
+    settings = settings or get_settings()
+    application = FastAPI(
+        title="Expunge",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
+        redirect_slashes=False,
+    )
+    application.state.resources = Resources(settings)
+    errors.install(application)
+    openapi.install(application)
+    # The last one added is the outermost.
+    application.add_middleware(middleware.NoNul)
+    application.add_middleware(middleware.BodyLimit, settings=settings)
+    application.add_middleware(middleware.RequestId)
+    for router in (health.router, models, datasets, unlearn, audit):
+        application.include_router(router)
+    if settings.docs:
+        application.include_router(docs.router)
+    return application
+
+
+@asynccontextmanager
+async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+    middleware.configure_logging()
+    try:
+        yield
+    finally:
+        application.state.resources.close()
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app`, made when a server asks for it: importing this module builds nothing and reads no environment."""
+    if name == "app":
+        return create_app()
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,133 @@
+"""What goes in and out of `/models`."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Path
+from pydantic import AfterValidator, Field, StrictBool, StrictInt
+
+from app.schemas import MAX_INTEGER, In, Out, Text
+from core.states import VersionState
+from models_store.input_spec import InputSpec
+
+MAX_LABELS = 100_000
+
+# Narrower than what a path may name: lower case only, so that two names never differ by case alone.
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$", description="Lower-case letters, digits, dot, dash, underscore."),
+]
+# What could never be registered is simply not found; a length keeps it off the database.
+NamePath = Annotated[str, Path(max_length=128, description="Name of the model.")]
+AliasPath = Annotated[str, Path(max_length=64, description="Name of the alias.")]
+# Starts with a letter: a number would read as a version.
+NewAliasPath = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,63}$", description="Name of the alias.")]
+NumberPath = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Number of the version.")]
+
+
+def _check_labels(labels: list[str]) -> list[str]:
+    # Composed Unicode, as the labels of data sets are: the same name typed on two systems is one label.
+    labels = [unicodedata.normalize("NFC", label) for label in labels]
+    seen: set[str] = set()
+    for position, label in enumerate(labels):
+        # Control characters and lone surrogates cannot be stored or shown faithfully.
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in label):
+            msg = f"Expected labels without control characters, got one at index {position}."
+            raise ValueError(msg)
+        if label in seen:
+            msg = f"Expected every label once, got the one at index {position} again."
+            raise ValueError(msg)
+        seen.add(label)
+    return labels
+
+
+Label = Annotated[str, Field(min_length=1, max_length=256)]
+Labels = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS), AfterValidator(_check_labels)]
+OptionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+OptionValue = (
+    StrictBool
+    | Annotated[StrictInt, Field(ge=-(10**9), le=10**9)]
+    | Annotated[float, Field(strict=True, ge=-1e9, le=1e9, allow_inf_nan=False)]
+    | Annotated[Text, Field(strict=True, max_length=64)]
+)
+
+
+class RegisterModel(In):
+    name: Name
+    architecture: Annotated[Text, Field(min_length=1, max_length=128, examples=["cifar/resnet18"])]
+    architecture_options: Annotated[dict[OptionName, OptionValue], Field(max_length=16, default_factory=dict)]
+    labels: Annotated[Labels, Field(description="Names of the classes in the order of the outputs.")]
+    input: InputSpec
+
+
+class SetAlias(In):
+    version: Annotated[StrictInt, Field(ge=1, le=MAX_INTEGER, description="Number of the version it shall name.")]
+
+
+class ForgottenOut(Out):
+    index: int
+    label: str
+    request: UUID
+    links: dict[str, str]
+
+
+class AliasOut(Out):
+    name: str
+    version: int
+    revision: Annotated[int, Field(description="Changes with every move; its ETag.")]
+    updated_at: datetime
+    links: dict[str, str]
+
+
+class AliasList(Out):
+    items: list[AliasOut]
+
+
+class ModelItem(Out):
+    name: str
+    architecture: str
+    num_labels: int
+    last_version: Annotated[int, Field(description="Highest version number so far; 0 before the first upload.")]
+    created_at: datetime
+    links: dict[str, str]
+
+
+class ModelOut(ModelItem):
+    architecture_options: dict[str, Any]
+    labels: list[str]
+    input: dict[str, Any]
+    forgotten: Annotated[list[ForgottenOut], Field(description="Classes deleted for good.")]
+    aliases: list[AliasOut]
+
+
+class ModelPage(Out):
+    items: list[ModelItem]
+    next: Annotated[str | None, Field(description="The next page; null on the last.")]
+
+
+class VerdictSummary(Out):
+    outcome: str
+    policy: str | None
+    decided_by: list[str]
+
+
+class VersionOut(Out):
+    model: str
+    version: int
+    state: VersionState
+    sha256: str
+    size_bytes: int
+    parent: Annotated[int | None, Field(description="The version it was made from.")]
+    request: Annotated[UUID | None, Field(description="The request that made it; null for an upload.")]
+    forgotten: Annotated[list[int], Field(description="Indices of the classes erased on the way to it.")]
+    verdict: VerdictSummary | None
+    problem: Annotated[dict[str, Any] | None, Field(description="Why it was refused.")]
+    created_at: datetime
+    links: dict[str, str]
+
+
+class VersionPage(Out):
+    items: list[VersionOut]
+    next: Annotated[str | None, Field(description="The next page; null on the last.")]

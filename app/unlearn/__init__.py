@@ -1,0 +1,1 @@
+"""Requests to delete classes: submit, follow, cancel, retry."""

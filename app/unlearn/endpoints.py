@@ -1,0 +1,169 @@
+"""Routes of deletion requests."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+
+from app.dependencies import Caller, CurrentSettings, Held, Paging, ReadingSession, WritingSession, caller
+from app.models.preconditions import matches_weakly
+from app.schemas import problems
+from app.unlearn import events, idempotency, service, submission
+from app.unlearn.idempotency import IdempotencyKey
+from app.unlearn.schemas import Progress, UnlearnIn, UnlearnList, UnlearnOut
+from app.unlearn.views import show, show_all
+from core.requests.repository import find_request
+from core.states import JobState
+
+router = APIRouter(prefix="/unlearn", tags=["unlearn"])
+
+POLL_AFTER_SECONDS = 1
+
+
+@router.post(
+    "",
+    operation_id="submit_request",
+    status_code=202,
+    response_model=UnlearnOut,
+    responses=problems(400, 404, 409, 413),
+)
+def submit(
+    body: UnlearnIn,
+    key: IdempotencyKey,
+    who: Annotated[Caller, caller("requests:submit")],
+    session: WritingSession,
+    settings: CurrentSettings,
+) -> Response:
+    """Ask for one or several classes to be deleted from a model.
+
+    A 202 means that the request is committed, with a ledger entry, and will reach exactly one final state: `published`,
+    `rejected` (the verification said no), `failed`, `cancelled` or `denied`. What can be known to fail is refused now:
+    unknown names (404), classes already deleted or being deleted (409), too few images to verify with (422).
+
+    With an `Idempotency-Key` header (a quoted string) the same request can be sent again: the first answer is replayed
+    with `Idempotency-Replayed: true`, and nothing happens twice.
+    """
+    replayed = idempotency.lock_and_find(session, who, key) if key else None
+    if replayed is not None:
+        return replayed
+    request = submission.submit(session, who, body, max_attempts=settings.max_attempts)
+    answer = _answer(show(session, request), 202)
+    if key:
+        idempotency.remember(session, who, key, request.job_id, answer)
+    return answer
+
+
+@router.get("", operation_id="list_requests", responses=problems(404))
+def list_all(
+    who: Annotated[Caller, caller("requests:read")],
+    session: ReadingSession,
+    page: Paging,
+    state: JobState | None = None,
+    model: Annotated[str | None, Query(max_length=128)] = None,
+    external_reference: Annotated[str | None, Query(max_length=256)] = None,
+) -> UnlearnList:
+    """Your requests, newest first; `next` leads to older ones."""
+    filters = service.Filters(state, model, external_reference)
+    found = service.list_requests(session, who.tenant, filters, limit=page.limit, after=page.after)
+    shown = show_all(session, found[: page.limit])
+    return UnlearnList(items=shown, next=_next(filters, page.limit, shown[-1].id) if len(found) > page.limit else None)
+
+
+@router.get(
+    "/{request_id}",
+    operation_id="show_request",
+    response_model=UnlearnOut,
+    responses={304: {"description": "It is as the ETag in If-None-Match says."}, **problems(404)},
+)
+def show_one(
+    request_id: UUID,
+    who: Annotated[Caller, caller("requests:read")],
+    session: ReadingSession,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A request with its state, progress and result.
+
+    Poll with `If-None-Match` and wait `Retry-After` seconds in between; without `Retry-After` it is final.
+    """
+    return _answer(show(session, find_request(session, who.tenant, request_id)), 200, if_none_match)
+
+
+@router.delete(
+    "/{request_id}",
+    operation_id="cancel_request",
+    response_model=UnlearnOut,
+    responses={202: {"model": UnlearnOut, "description": "It runs, and will stop soon."}, **problems(404, 409)},
+)
+def cancel(request_id: UUID, who: Annotated[Caller, caller("requests:cancel")], session: WritingSession) -> Response:
+    """Withdraw a request: at once while it is queued (200), at its next checkpoint while it runs (202).
+
+    A final request cannot be withdrawn (409).
+    """
+    shown = show(session, service.cancel(session, who, request_id))
+    return _answer(shown, 202 if shown.state is JobState.RUNNING else 200)
+
+
+@router.post(
+    "/{request_id}/retry",
+    operation_id="retry_request",
+    status_code=202,
+    response_model=UnlearnOut,
+    responses=problems(404, 409),
+)
+def retry(request_id: UUID, who: Annotated[Caller, caller("requests:submit")], session: WritingSession) -> Response:
+    """Queue a failed request again; steps already finished are not repeated."""
+    return _answer(show(session, service.retry(session, who, request_id)), 202)
+
+
+@router.get(
+    "/{request_id}/events",
+    operation_id="follow_request",
+    response_class=events.EventStream,
+    responses={204: {"description": "Nothing new will come: it is final, as Last-Event-ID says."}, **problems(404)},
+)
+def follow(
+    request_id: UUID,
+    held: Held,
+    who: Annotated[Caller, caller("requests:read")],
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Progress as server-sent events, one for every change, until the request is final.
+
+    The id of an event is the request's revision; `Last-Event-ID` goes on from there.
+    """
+
+    def look() -> Progress:
+        with held.database.reading() as session:
+            job = find_request(session, who.tenant, request_id).job
+            return Progress(id=job.id, state=job.state, step=job.step, percent=job.percent, revision=job.revision)
+
+    now = look()
+    seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 19 else None
+    if now.state.is_final and seen == now.revision:
+        return Response(status_code=204)
+    return events.stream(look, seen=seen)
+
+
+def _answer(shown: UnlearnOut, status: int, if_none_match: str | None = None) -> Response:
+    etag = f'"{shown.revision}"'
+    headers = {"ETag": etag}
+    if not shown.state.is_final:
+        headers["Retry-After"] = str(POLL_AFTER_SECONDS)
+    if if_none_match is not None and matches_weakly(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    if status == 202:
+        headers["Location"] = shown.links.self
+    body = shown.model_dump_json(by_alias=True).encode()
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def _next(filters: service.Filters, limit: int, last: UUID) -> str:
+    members = {
+        "state": filters.state and filters.state.value,
+        "model": filters.model,
+        "external_reference": filters.external_reference,
+        "limit": limit,
+        "after": last,
+    }
+    return "/unlearn?" + urlencode({name: value for name, value in members.items() if value is not None})

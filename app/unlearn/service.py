@@ -1,0 +1,108 @@
+"""Finding requests, and moving them on behalf of a caller."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.dependencies import Caller
+from app.errors import MalformedParameter
+from app.unlearn.classes import refuse_deleted, refuse_requested
+from core.requests import claims
+from core.requests.moves import InvalidMove
+from core.requests.repository import find_request
+from core.requests.tables import Job, JobStep, UnlearnRequest
+from core.states import JobState
+from models_store.registry import find_model
+from models_store.tables import ModelVersion
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which requests a list is about."""
+
+    state: JobState | None = None
+    model: str | None = None
+    external_reference: str | None = None
+
+
+def list_requests(
+    session: Session, tenant: str, filters: Filters, *, limit: int, after: str | None
+) -> list[UnlearnRequest]:
+    """The tenant's requests, newest first, one more than `limit` if there are more.
+
+    Raises:
+        MalformedParameter: `after` is not the id of one of the tenant's requests.
+    """
+    query = select(UnlearnRequest).join(UnlearnRequest.job).where(UnlearnRequest.tenant == tenant)
+    if filters.state is not None:
+        query = query.where(Job.state == filters.state)
+    if filters.model is not None:
+        query = query.where(UnlearnRequest.model_name == filters.model)
+    if filters.external_reference is not None:
+        query = query.where(UnlearnRequest.external_reference == filters.external_reference)
+    if after is not None:
+        query = query.where(Job.seq < _seq_of(session, tenant, after))
+    return list(session.execute(query.order_by(Job.seq.desc()).limit(limit + 1)).scalars())
+
+
+def _seq_of(session: Session, tenant: str, after: str) -> int:
+    try:
+        identifier = UUID(after)
+    except ValueError:
+        identifier = None
+    query = select(Job.seq).where(Job.id == identifier, Job.tenant == tenant)
+    seq = session.execute(query).scalar_one_or_none() if identifier else None
+    if seq is None:
+        msg = "Expected `after` to be the id of the last request already seen."
+        raise MalformedParameter(msg, "after")
+    return seq
+
+
+def cancel(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
+    """Withdraw a request: at once while it waits, soon while it runs; the caller commits.
+
+    Raises:
+        UnknownRequest: the tenant has none with this id.
+        InvalidMove: it is final.
+    """
+    request = find_request(session, who.tenant, job_id, lock=True)
+    claims.cancel(session, request.job, actor=who.actor)
+    return request
+
+
+def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
+    """Queue a failed request again; the caller commits.
+
+    The model's row is locked first, as in a submission: while this one lay failed, another may have taken its classes.
+
+    Raises:
+        UnknownRequest: the tenant has none with this id.
+        InvalidMove: it has not failed.
+        AlreadyDeleted: its classes are gone meanwhile.
+        AlreadyRequested: another open request names them.
+    """
+    request = find_request(session, who.tenant, job_id)
+    model = find_model(session, who.tenant, request.model_name, lock=True)
+    request = find_request(session, who.tenant, job_id, lock=True)
+    if request.job.state != JobState.FAILED:
+        msg = f"Expected a request that has failed, got one that is {request.job.state}."
+        raise InvalidMove(msg, state=str(request.job.state))
+    refuse_deleted(session, model, request.class_indices)
+    refuse_requested(session, model, request.class_indices)
+    claims.retry(session, request.job, actor=who.actor)
+    return request
+
+
+def finished_steps(session: Session, job_id: UUID) -> list[JobStep]:
+    """The steps that are done, in the order in which they were."""
+    query = select(JobStep).where(JobStep.job_id == job_id).order_by(JobStep.finished_at, JobStep.started_at)
+    return list(session.execute(query).scalars())
+
+
+def version_numbers(session: Session, requests: list[UnlearnRequest]) -> dict[int, int]:
+    """Numbers of the base and new versions of these requests, by row id."""
+    ids = {row_id for one in requests for row_id in (one.base_version_id, one.new_version_id) if row_id is not None}
+    rows = session.execute(select(ModelVersion.id, ModelVersion.number).where(ModelVersion.id.in_(ids))) if ids else ()
+    return {row_id: number for row_id, number in rows}  # noqa: C416 rows are not pairs to mypy

@@ -1,0 +1,101 @@
+"""How a request is shown."""
+
+from urllib.parse import quote
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.unlearn.schemas import ClassOut, LinksOut, StepOut, UnlearnItem, UnlearnOut
+from app.unlearn.service import finished_steps, version_numbers
+from core.requests.tables import UnlearnRequest
+from core.states import JobState
+
+
+def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
+    """Everything about one request but the subject reference, which the caller has and nobody else needs."""
+    job = request.job
+    numbers = version_numbers(session, [request])
+    return UnlearnOut(
+        id=job.id,
+        state=job.state,
+        step=job.step,
+        percent=job.percent,
+        revision=job.revision,
+        attempt=job.attempt,
+        fence=job.fence,
+        cancel_requested=job.cancel_requested_at is not None,
+        model=request.model_name,
+        classes=classes_of(request),
+        dataset=request.dataset_name,
+        requested_version=request.requested_version,
+        requested_alias=request.requested_alias,
+        base_version=numbers.get(request.base_version_id or 0),
+        new_version=numbers.get(request.new_version_id or 0),
+        method=job.spec["method"],
+        seed=job.spec["seed"],
+        policy=request.policy_name,
+        legal_ground=request.legal_ground,
+        received_on=request.received_on,
+        external_reference=request.external_reference,
+        note=request.note,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        steps=steps_of(session, job.id),
+        result=job.result,
+        problem=job.problem,
+        links=_links(request, numbers),
+    )
+
+
+def show_all(session: Session, requests: list[UnlearnRequest]) -> list[UnlearnItem]:
+    """The requests of one page, in short."""
+    numbers = version_numbers(session, requests)
+    return [
+        UnlearnItem(
+            id=one.job.id,
+            state=one.job.state,
+            step=one.job.step,
+            percent=one.job.percent,
+            model=one.model_name,
+            classes=classes_of(one),
+            dataset=one.dataset_name,
+            external_reference=one.external_reference,
+            created_at=one.job.created_at,
+            finished_at=one.job.finished_at,
+            links=_links(one, numbers),
+        )
+        for one in requests
+    ]
+
+
+def classes_of(request: UnlearnRequest) -> list[ClassOut]:
+    """The classes it names, in the order named."""
+    pairs = zip(request.class_indices, request.class_labels, strict=True)
+    return [ClassOut(index=index, label=label) for index, label in pairs]
+
+
+def steps_of(session: Session, job_id: UUID) -> list[StepOut]:
+    """Its finished steps and the seconds each took."""
+    return [
+        StepOut(name=step.step, seconds=(step.finished_at - step.started_at).total_seconds())
+        for step in finished_steps(session, job_id)
+    ]
+
+
+def _links(request: UnlearnRequest, numbers: dict[int, int]) -> LinksOut:
+    job = request.job
+    own = f"/unlearn/{job.id}"
+    model = f"/models/{quote(request.model_name, safe='')}"
+    number = numbers.get(request.new_version_id or 0)
+    version = f"{model}/versions/{number}" if number else None
+    return LinksOut(
+        self=own,
+        events=f"{own}/events",
+        model=model,
+        report=f"/audit/report?request={job.id}",
+        model_version=version,
+        artifact=f"{version}/artifact" if version else None,
+        cancel=None if JobState(job.state).is_final else own,
+        retry=f"{own}/retry" if job.state == JobState.FAILED else None,
+    )

@@ -1,0 +1,106 @@
+"""What every route has: a scope, a text, problems that are told, a name that stays."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from fastapi.routing import APIRoute
+
+from app.auth import authenticate
+from app.keys.service import SCOPES
+from app.main import create_app
+from core.settings import Settings
+
+OPEN = {"/livez", "/readyz", "/openapi.json", "/docs"}
+
+NAMES = {
+    ("POST", "/unlearn"): ("submit_request", "requests:submit"),
+    ("GET", "/unlearn"): ("list_requests", "requests:read"),
+    ("GET", "/unlearn/{request_id}"): ("show_request", "requests:read"),
+    ("DELETE", "/unlearn/{request_id}"): ("cancel_request", "requests:cancel"),
+    ("POST", "/unlearn/{request_id}/retry"): ("retry_request", "requests:submit"),
+    ("GET", "/unlearn/{request_id}/events"): ("follow_request", "requests:read"),
+    ("GET", "/audit/entries"): ("list_ledger_entries", "audit:read"),
+    ("GET", "/audit/export"): ("export_ledger", "audit:read"),
+    ("GET", "/audit/report"): ("report_request", "audit:read"),
+    ("GET", "/livez"): ("live", None),
+    ("GET", "/readyz"): ("ready", None),
+}
+
+
+@pytest.fixture(scope="module")
+def application() -> Any:
+    return create_app(Settings())
+
+
+def routes(holder: Any) -> Iterator[Any]:
+    """Every route, those of included routers too."""
+    for route in holder.routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from routes(included)
+
+
+def scopes_of(route: APIRoute) -> list[str]:
+    """The scopes that the route's caller must hold."""
+    asked = [one for one in route.dependant.dependencies if one.call is authenticate]
+    return [scope for one in asked for scope in one.own_oauth_scopes or []]
+
+
+def test_every_route_declares_one_scope_that_exists(application: Any) -> None:
+    checked = 0
+    for route in routes(application):
+        if route.path in OPEN:
+            continue
+        assert isinstance(route, APIRoute), route
+        assert len(scopes_of(route)) == 1, route.path
+        assert scopes_of(route)[0] in SCOPES
+        checked += 1
+    assert checked >= 9
+
+
+def test_the_open_routes_are_these_four_and_ask_for_nobody(application: Any) -> None:
+    found = {route.path: route for route in routes(application)}
+    assert set(found) >= OPEN
+    assert all(scopes_of(found[path]) == [] for path in ("/livez", "/readyz", "/docs"))
+
+
+def test_names_and_scopes_of_operations_stay(application: Any) -> None:
+    described = application.openapi()["paths"]
+    for (method, path), (name, scope) in NAMES.items():
+        operation = described[path][method.lower()]
+        assert operation["operationId"] == name
+        assert operation.get("security", []) == ([{"ApiKey": [scope]}] if scope else [])
+
+
+def test_every_operation_has_a_text_and_a_name_of_its_own(application: Any) -> None:
+    operations = [one for path in application.openapi()["paths"].values() for one in path.values()]
+    assert all(one.get("description") for one in operations)
+    names = [one["operationId"] for one in operations]
+    assert len(names) == len(set(names))
+
+
+def test_every_problem_is_described_as_one(application: Any) -> None:
+    description = application.openapi()
+    assert "Problem" in description["components"]["schemas"]
+    assert "HTTPValidationError" not in str(description)
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            told = {status: one for status, one in operation["responses"].items() if status >= "400"}
+            if path in OPEN:
+                continue
+            assert {"401", "403", "422", "503"} <= set(told), path
+            assert all(list(one["content"]) == ["application/problem+json"] for one in told.values()), path
+
+
+def test_the_documentation_can_be_switched_off() -> None:
+    paths = {route.path for route in routes(create_app(Settings(docs=False)))}
+    assert paths.isdisjoint({"/docs", "/openapi.json"})
+
+
+def test_the_scopes_of_keys_are_those_of_the_type() -> None:
+    from app.keys.service import Scope
+
+    assert get_args(Scope) == SCOPES

@@ -1,0 +1,120 @@
+"""Accuracies and their intervals against published values and naive counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.fixtures.small_models import SmallConvNet, normal, seeded
+from unlearning.errors import EmptySide, NonFinite, ShapeError
+from unlearning.evaluation import accuracy_measures, confusion_matrix, paired_drop, predict_logits, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_values_of_newcombe_1998(successes: int, trials: int, low: float, high: float) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
+    assert wilson_interval(trials - successes, trials) == pytest.approx((1 - high, 1 - low), abs=6e-5)
+
+
+def test_wilson_refuses_no_trials() -> None:
+    with pytest.raises(EmptySide):
+        wilson_interval(0, 0)
+
+
+def outcomes(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(1, 1)] * both + [(1, 0)] * first + [(0, 1)] * second + [(0, 0)] * neither
+    table = np.array(pairs, dtype=bool)
+    return table[:, 0], table[:, 1]
+
+
+def test_the_paired_interval_is_newcombes_method_ten() -> None:
+    drop = paired_drop(*outcomes(36, 12, 2, 0))
+    assert (drop.value, drop.n) == (pytest.approx(0.2), 50)
+    assert (drop.low, drop.high) == (pytest.approx(0.0569, abs=6e-5), pytest.approx(0.3404, abs=6e-5))
+
+
+def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        draw = rng.choice(4, size=200, p=[0.85, 0.05, 0.03, 0.07])
+        drop = paired_drop(np.isin(draw, [0, 1]), np.isin(draw, [0, 2]))
+        hits += (drop.low or 0) <= 0.02 <= (drop.high or 0)
+    assert hits >= 400 * 0.92
+
+
+def test_nothing_changed_still_leaves_an_interval() -> None:
+    drop = paired_drop(*outcomes(90, 0, 0, 10))
+    assert drop.value == 0
+    assert (drop.low or 0) < 0 < (drop.high or 0)
+    perfect = paired_drop(*outcomes(50, 0, 0, 0))
+    assert (perfect.high or 0) > 0
+
+
+def test_paired_outcomes_must_be_pairs() -> None:
+    with pytest.raises(ShapeError):
+        paired_drop(np.array([True]), np.array([True, False]))
+    with pytest.raises(EmptySide):
+        paired_drop(np.array([], dtype=bool), np.array([], dtype=bool))
+
+
+def test_the_confusion_matrix_is_the_naive_count() -> None:
+    logits = normal(200, 4)
+    labels = np.random.default_rng(0).integers(0, 4, 200)
+    naive = np.zeros((4, 4), dtype=np.int64)
+    for truth, row in zip(labels, logits, strict=True):
+        naive[truth, int(row.argmax())] += 1
+    assert np.array_equal(confusion_matrix(labels, logits), naive)
+    with pytest.raises(ShapeError):
+        confusion_matrix(labels[:3], logits)
+
+
+def test_each_accuracy_counts_the_right_cells() -> None:
+    confusion = np.array([[8, 1, 1, 0], [2, 18, 0, 0], [0, 5, 5, 0], [0, 0, 3, 1]])
+    found = {measure.name: measure for measure in accuracy_measures(confusion, {2}, excluded={3})}
+    assert found["test_retain_accuracy"].value == pytest.approx(26 / 30)
+    assert found["test_retain_accuracy_macro"].value == pytest.approx((0.8 + 0.9) / 2)
+    assert found["test_retain_accuracy_worst_class"].value == pytest.approx(0.8)
+    assert found["test_forget_accuracy"].value == pytest.approx(0.5)
+    assert found["test_false_forget_rate"].value == pytest.approx(1 / 30)
+    for measure in found.values():
+        assert measure.low is not None
+        assert measure.high is not None
+        assert measure.low <= measure.value <= measure.high
+    assert found["test_forget_accuracy"].as_dict()["direction"] == "lower"
+
+
+def test_a_split_without_samples_of_a_side_gives_no_measure_of_it() -> None:
+    confusion = np.array([[5, 0], [0, 0]])
+    assert [m.name for m in accuracy_measures(confusion, {0}, split="train")] == ["train_forget_accuracy"]
+    assert "test_forget_accuracy" not in [m.name for m in accuracy_measures(confusion, {1})]
+
+
+def test_outputs_do_not_depend_on_batching_and_the_mode_is_restored() -> None:
+    model, x = seeded(SmallConvNet()).train(), normal(10, 3, 8, 8)
+    whole = predict_logits(model, x)
+    torch.testing.assert_close(predict_logits(model, x, batch_size=3), whole)
+    torch.testing.assert_close(predict_logits(model, [(x[:4], 0), (x[4:], 1)]), whole)
+    assert model.training
+    assert not whole.requires_grad
+
+
+def test_other_weights_are_used_without_touching_the_model() -> None:
+    model, x = seeded(SmallConvNet()), normal(4, 3, 8, 8)
+    before = predict_logits(model, x)
+    zeroed = predict_logits(model, x, weights={"head.weight": torch.zeros_like(model.head.weight)})
+    torch.testing.assert_close(zeroed, model.head.bias.detach().expand(4, -1))
+    assert torch.equal(predict_logits(model, x), before)
+
+
+def test_outputs_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(ShapeError, match="outputs"):
+        predict_logits(nn.Identity(), normal(2, 3, 4))
+    with pytest.raises(NonFinite):
+        predict_logits(nn.Identity(), torch.tensor([[float("nan"), 0.0]]))
+    with pytest.raises(EmptySide):
+        predict_logits(nn.Identity(), [])

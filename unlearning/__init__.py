@@ -1,0 +1,56 @@
+"""Closed-form class unlearning for trained classifiers: pure PyTorch, no gradient, no service.
+
+    draw = draw_samples(labels, {3}, num_classes=10, seed=0)
+    erasure = erase_classes(model, retain=[x[draw.retain]], forget=[x[draw.forget]], seed=0)
+    erasure.apply_to(model)
+
+From the bottom up: `inventory` (what a model consists of), `patches` and `positions` (which rows a layer multiplies,
+and which of them are measured), `capture` (hooks), `statistics` (second moments), `projection` (the update of one
+layer), `tuning` (how strong, how deep), `erase` (the public door); beside them `sampling` and `evaluation`.
+
+One alphabet of shapes, everywhere:
+
+    B   samples in a batch
+    K   classes
+    d   inputs of a layer's output: in_features, or c_in / groups * kh * kw
+    m   outputs of a layer
+    n   rows: samples, positions or patches
+    G   groups of a convolution (1 for a Linear); spelled `groups` in code
+    W   (m, d) weight;  X (n, d) inputs;  C (d, d) trace-normalised second moment;  M (d, d) soft projection
+
+Subscripts r and f mean the retain and the forget side.
+"""
+
+from unlearning.erase import (
+    PUBLISHED_ALPHA_F,
+    PUBLISHED_ALPHA_R,
+    Erasure,
+    LayerReport,
+    erase_classes,
+    erase_from_statistics,
+)
+from unlearning.errors import UnlearningError
+from unlearning.inventory import Layer, Untouched
+from unlearning.sampling import Draw, draw_samples
+from unlearning.statistics import LayerStatistics, SecondMoment, collect
+from unlearning.tuning import Candidate, Choice, choose
+
+__all__ = [
+    "PUBLISHED_ALPHA_F",
+    "PUBLISHED_ALPHA_R",
+    "Candidate",
+    "Choice",
+    "Draw",
+    "Erasure",
+    "Layer",
+    "LayerReport",
+    "LayerStatistics",
+    "SecondMoment",
+    "UnlearningError",
+    "Untouched",
+    "choose",
+    "collect",
+    "draw_samples",
+    "erase_classes",
+    "erase_from_statistics",
+]

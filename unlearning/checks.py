@@ -1,0 +1,112 @@
+"""Refusals that several rooms share: each returns a clean value, or raises with what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unlearning.errors import (
+    BadBatch,
+    ClassIndexOutOfRange,
+    EmptySide,
+    NonFinite,
+    NoRetainedClass,
+    OptionOutOfRange,
+    ShapeError,
+)
+
+
+def checked_alpha(option: str, alpha: float) -> float:
+    """Return `alpha` if it is a finite positive number; (alpha - 1) C + I is positive definite exactly then.
+
+    Raises:
+        OptionOutOfRange: `alpha` is zero, negative, NaN or infinite.
+    """
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise OptionOutOfRange(option, "a finite number above 0", alpha)
+    return float(alpha)
+
+
+def checked_count(option: str, count: Any) -> int:
+    """Return `count` if it is a whole number of at least 1.
+
+    Raises:
+        OptionOutOfRange: `count` is smaller than 1, or no whole number.
+    """
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise OptionOutOfRange(option, "a whole number of at least 1", count)
+    return int(count)
+
+
+def checked_finite(tensor: Tensor, where: str) -> Tensor:
+    """Return `tensor` if every entry is finite.
+
+    Raises:
+        NonFinite: there is a NaN or an infinity; `where` names the place.
+    """
+    if not bool(torch.isfinite(tensor).all()):
+        raise NonFinite(where)
+    return tensor
+
+
+def checked_inputs(batch: object) -> Tensor:
+    """Return the inputs of a batch: the batch itself, or the first item of the tuple a data loader yields.
+
+    Raises:
+        BadBatch: there is no tensor with a leading batch dimension.
+    """
+    first: Any = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if not isinstance(first, Tensor):
+        raise BadBatch(type(first).__name__)
+    if first.ndim == 0:
+        raise BadBatch("a scalar tensor")
+    return first
+
+
+def checked_labels(labels: Iterable[int] | NDArray[Any] | Tensor, num_classes: int | None = None) -> NDArray[np.int64]:
+    """Return labels as an int64 vector of class indices.
+
+    Raises:
+        ShapeError: the labels are not a vector.
+        EmptySide: there are none.
+        OptionOutOfRange: they are not whole numbers.
+        ClassIndexOutOfRange: an index is negative, or too large for `num_classes`.
+    """
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.ndim != 1:
+        raise ShapeError("labels", "(n,)", array.shape)
+    if array.size == 0:
+        raise EmptySide("labelled")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise OptionOutOfRange("labels", "whole numbers", str(array.dtype))
+    vector = array.astype(np.int64)
+    top = int(vector.max()) + 1 if num_classes is None else num_classes
+    outside = vector[(vector < 0) | (vector >= top)]
+    if outside.size:
+        raise ClassIndexOutOfRange(int(outside[0]), top)
+    return vector
+
+
+def checked_classes(classes: Iterable[int], num_classes: int) -> tuple[int, ...]:
+    """Return the classes to forget, sorted and without repetition; at least one, and never all of them.
+
+    Raises:
+        EmptySide: no class is named.
+        ClassIndexOutOfRange: an index that the model does not have.
+        NoRetainedClass: all classes are named.
+    """
+    wanted = sorted({int(index) for index in classes})
+    if not wanted:
+        raise EmptySide("forget")
+    for index in wanted:
+        if not 0 <= index < num_classes:
+            raise ClassIndexOutOfRange(index, num_classes)
+    if len(wanted) == num_classes:
+        raise NoRetainedClass(num_classes)
+    return tuple(wanted)

@@ -1,0 +1,33 @@
+"""Evaluation mode, borrowed and given back: whatever happens inside, the caller's model leaves as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put `model` in evaluation mode without autograd, and give every module its own mode back, also upon exceptions.
+
+    Each module's flag is kept apart, because a partly frozen model (batch normalisation in evaluation mode inside a
+    model in training mode) would not survive a plain `model.train()`.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of the first parameter (or buffer) of `model`; the CPU if it has none."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")

@@ -1,0 +1,249 @@
+"""Choosing how strong and how deep the edit is, on validation samples, with a rule that a shallow edit cannot fool.
+
+Forget and retain accuracy alone are best served by touching nothing but the last layer, which leaves the class intact
+in the features. So the rule also puts the ORIGINAL's last layer back on the edited features and counts what returns.
+
+    score = max(0, r - 10 max(0, r_0 - r - allowed)) (1 - f) (1 - min(1, h / f_0))
+
+with, on the validation samples, r = retain accuracy, f = forget accuracy, h = forget accuracy with the original's last
+layer back, r_0 and f_0 = the original's retain and forget accuracy (h / f_0 is 0 when f_0 is 0), and `allowed` the drop
+in retain accuracy that costs nothing extra. Every point beyond it costs ten: a hard floor would, on a few hundred
+samples, reject a good edit for two images. The highest score wins; ties go to the higher r, then to more edited layers, then
+to the larger alpha_r, then to the smaller alpha_f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unlearning.capture import Progress
+from unlearning.checks import checked_alpha, checked_classes, checked_labels
+from unlearning.errors import EmptySide, OptionOutOfRange, ShapeError
+from unlearning.evaluation.accuracy import predict_logits
+from unlearning.evaluation.controls import last_layer
+from unlearning.inventory import Layer
+from unlearning.projection import LayerUpdate
+from unlearning.statistics import LayerStatistics, chosen_layers
+
+ALPHAS_R = (10.0, 30.0, 100.0, 300.0, 1000.0)
+ALPHAS_F = (1.0, 3.0, 10.0, 30.0, 100.0)
+DEPTHS = (0.0, 0.5, 2 / 3)
+_COST_OF_EXCESS = 10.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One edit that was tried.
+
+    Attributes:
+        alpha_r: Strength with which retained directions are kept.
+        alpha_f: Strength of removal.
+        layers: Parameter names of the edited weights, in order of execution.
+        retain_accuracy: On the validation samples; None when the score could not win whatever it was.
+        forget_accuracy: On the validation samples.
+        recovered: Share of the original's forget accuracy that returns with its last layer; None like retain_accuracy.
+        score: By the rule of this module; an upper bound when retain_accuracy is None.
+    """
+
+    alpha_r: float
+    alpha_f: float
+    layers: tuple[str, ...]
+    retain_accuracy: float | None
+    forget_accuracy: float
+    recovered: float | None
+    score: float
+
+    def rank(self) -> tuple[float, float, int, float, float]:
+        """Return the key by which candidates are compared, larger is better."""
+        retain = self.retain_accuracy if self.retain_accuracy is not None else -1.0
+        return (self.score, retain, len(self.layers), self.alpha_r, -self.alpha_f)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen candidate and all that were tried.
+
+    Attributes:
+        best: The winner.
+        candidates: All, in the order they were tried.
+        retain_accuracy: The original's, on the validation samples.
+        forget_accuracy: The original's.
+    """
+
+    best: Candidate
+    candidates: tuple[Candidate, ...]
+    retain_accuracy: float
+    forget_accuracy: float
+
+
+def choose(
+    model: nn.Module,
+    retain: LayerStatistics,
+    forget: LayerStatistics,
+    *,
+    inputs: Tensor,
+    labels: NDArray[Any] | Tensor,
+    classes: Collection[int],
+    excluded: Collection[int] = (),
+    alphas_r: Sequence[float] = ALPHAS_R,
+    alphas_f: Sequence[float] = ALPHAS_F,
+    depths: Sequence[float] = DEPTHS,
+    layers: Collection[str] | None = None,
+    allowed_drop: float = 0.01,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Choice:
+    """Try the grid of alphas and depths on validation samples and return the best edit by the rule above.
+
+    Statistics are reused and each layer is decomposed once; a pair then costs one product per layer, and the candidates
+    cost mostly their evaluation. The retain samples of a candidate that cannot win any more are not evaluated.
+
+    Args:
+        model: The original; never changed (candidate weights are passed beside it).
+        retain: Statistics of the retain side.
+        forget: Statistics of the forget side.
+        inputs: Validation inputs (n, ...), retained and forgotten classes. They must be neither test samples nor, if it
+            can be had, samples the statistics come from: that is the caller's duty, nothing here can check it.
+        labels: Their classes (n,).
+        classes: The classes to forget.
+        excluded: Classes forgotten earlier; their samples are ignored.
+        alphas_r: Candidates for alpha_r.
+        alphas_f: Candidates for alpha_f.
+        depths: Where the edit begins, as shares of the layers in order of execution: 0 edits all, 0.5 the later half.
+        layers: Parameter names that may be edited; None for all with statistics.
+        allowed_drop: Retain accuracy that an edit may lose before every further point costs ten.
+        batch_size: Samples per forward.
+        progress: Called as progress("tune", candidates done, candidates in total).
+
+    Returns:
+        The choice; deterministic for a given device and thread count.
+
+    Raises:
+        OptionOutOfRange: the grid is empty, or a value lies outside its range.
+        EmptySide: the validation samples lack one side.
+    """
+    bench = _Bench.of(model, inputs, labels, classes, excluded, batch_size)
+    allowed = chosen_layers(retain, forget, layers)
+    updates = {
+        layer.weight: LayerUpdate(
+            layer, model.get_parameter(layer.weight), retain.moments[layer.weight], forget.moments[layer.weight]
+        )
+        for layer in allowed
+    }
+    tails = _tails(allowed, depths)
+    tried: list[Candidate] = []
+    best: Candidate | None = None
+    for alpha_r, alpha_f, weights in _edits(updates, alphas_r, alphas_f):
+        for tail in tails:
+            edit = {name: weights[name] for name in tail}
+            candidate = bench.judge(alpha_r, alpha_f, edit, best, allowed_drop)
+            tried.append(candidate)
+            if best is None or candidate.rank() > best.rank():
+                best = candidate
+            if progress is not None:
+                progress("tune", len(tried), len(alphas_r) * len(alphas_f) * len(tails))
+    if best is None:
+        raise OptionOutOfRange("the grid of alphas", "at least one pair", ())
+    return Choice(best, tuple(tried), bench.retain_accuracy, bench.forget_accuracy)
+
+
+def _edits(
+    updates: Mapping[str, LayerUpdate], alphas_r: Sequence[float], alphas_f: Sequence[float]
+) -> Iterator[tuple[float, float, dict[str, Tensor]]]:
+    for alpha_r in alphas_r:  # the outer loop, because the costly half of a pair depends on alpha_r alone
+        for alpha_f in alphas_f:
+            pair = checked_alpha("alpha_r", alpha_r), checked_alpha("alpha_f", alpha_f)
+            yield *pair, {name: update.at(*pair) for name, update in updates.items()}
+
+
+def _tails(layers: tuple[Layer, ...], depths: Sequence[float]) -> list[tuple[str, ...]]:
+    """Return the distinct sets of edited layers, from the deepest edit to the shallowest."""
+    names = tuple(layer.weight for layer in layers)
+    for depth in depths:
+        if not 0 <= depth < 1:
+            raise OptionOutOfRange("a depth", "at least 0 and below 1", depth)
+    starts = sorted({int(depth * len(names) + 1e-9) for depth in depths})
+    if not starts:
+        raise OptionOutOfRange("depths", "at least one share", ())
+    return [names[start:] for start in starts]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The validation samples, and what the original does on them."""
+
+    model: nn.Module
+    retain_inputs: Tensor
+    retain_labels: NDArray[np.int64]
+    forget_inputs: Tensor
+    forget_labels: NDArray[np.int64]
+    last: str
+    batch_size: int
+    retain_accuracy: float
+    forget_accuracy: float
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: NDArray[Any] | Tensor,
+        classes: Collection[int],
+        excluded: Iterable[int],
+        batch_size: int,
+    ) -> _Bench:
+        vector = checked_labels(labels)
+        if len(vector) != len(inputs):
+            raise ShapeError("labels", f"({len(inputs)},)", vector.shape)
+        num_classes = predict_logits(model, inputs[:1]).shape[1]
+        wanted = checked_classes(classes, num_classes)
+        checked_labels(vector, num_classes)
+        gone = np.isin(vector, wanted)
+        kept = ~np.isin(vector, [*wanted, *excluded])
+        for side, chosen in (("retain validation", kept), ("forget validation", gone)):
+            if not chosen.any():
+                raise EmptySide(side)
+        retain, forget = inputs[torch.from_numpy(kept)], inputs[torch.from_numpy(gone)]
+        accuracies = (
+            _accuracy(predict_logits(model, retain, batch_size=batch_size), vector[kept]),
+            _accuracy(predict_logits(model, forget, batch_size=batch_size), vector[gone]),
+        )
+        last = last_layer(model, inputs)
+        return cls(model, retain, vector[kept], forget, vector[gone], last, batch_size, *accuracies)
+
+    def judge(
+        self, alpha_r: float, alpha_f: float, edit: Mapping[str, Tensor], best: Candidate | None, allowed_drop: float
+    ) -> Candidate:
+        """Return the candidate, leaving out measurements that cannot change the outcome."""
+        names, goal = tuple(edit), best.score if best is not None else 0.0
+        forgotten = self._measured(edit, self.forget_inputs, self.forget_labels)
+        bound = 1 - forgotten
+        if bound < goal:
+            return Candidate(alpha_r, alpha_f, names, None, forgotten, None, bound)
+        recovered = self._recovered(edit)
+        bound *= 1 - recovered
+        if bound < goal:
+            return Candidate(alpha_r, alpha_f, names, None, forgotten, recovered, bound)
+        kept = self._measured(edit, self.retain_inputs, self.retain_labels)
+        excess = max(0.0, self.retain_accuracy - kept - allowed_drop)
+        score = max(0.0, kept - _COST_OF_EXCESS * excess) * bound
+        return Candidate(alpha_r, alpha_f, names, kept, forgotten, recovered, score)
+
+    def _recovered(self, edit: Mapping[str, Tensor]) -> float:
+        below = {name: weight for name, weight in edit.items() if name.rpartition(".")[0] != self.last}
+        back = self._measured(below, self.forget_inputs, self.forget_labels)
+        return min(1.0, back / self.forget_accuracy) if self.forget_accuracy else 0.0
+
+    def _measured(self, edit: Mapping[str, Tensor], inputs: Tensor, labels: NDArray[np.int64]) -> float:
+        return _accuracy(predict_logits(self.model, inputs, batch_size=self.batch_size, weights=edit), labels)
+
+
+def _accuracy(logits: Tensor, labels: NDArray[np.int64]) -> float:
+    return float((logits.argmax(dim=1).numpy() == labels).mean())

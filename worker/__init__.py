@@ -1,0 +1,1 @@
+"""The job: who claims it, the process that runs it, and the pipeline inside."""

@@ -1,0 +1,1 @@
+"""An unlearning job, step by step; `runner` alone knows the order."""

@@ -1,0 +1,90 @@
+"""Images on their way into the network: batches made when they are needed, and the slice set aside for choosing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models_store.datasets import ImageSet
+from models_store.input_spec import InputSpec
+from models_store.normalise import normalise
+
+Indices = NDArray[np.int64]
+
+BATCH_SIZE = 128
+VALIDATION_SHARE = 0.2
+MAX_VALIDATION = 1000
+_VALIDATION_STREAM = 1
+"""Second word of the slice's seed, so that the slice and the draw of samples are independent of each other."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of a split, as a network takes them."""
+
+    pixels: ImageSet
+    spec: InputSpec
+    index: Indices
+
+    @classmethod
+    def whole(cls, pixels: ImageSet, spec: InputSpec) -> "Images":
+        return cls(pixels, spec, np.arange(len(pixels), dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def labels(self) -> Indices:
+        return self.pixels.y[self.index]
+
+    @property
+    def num_batches(self) -> int:
+        return -(-len(self.index) // BATCH_SIZE)
+
+    def batches(self) -> Iterator[torch.Tensor]:
+        """Float batches on the CPU, one in memory at a time."""
+        for start in range(0, len(self.index), BATCH_SIZE):
+            yield normalise(self.pixels.x[self.index[start : start + BATCH_SIZE]], self.spec)
+
+    def tensor(self) -> torch.Tensor:
+        """All of them at once; for small sets."""
+        return normalise(self.pixels.x[self.index], self.spec)
+
+    def subset(self, positions: Indices) -> "Images":
+        return Images(self.pixels, self.spec, self.index[positions])
+
+    def of_classes(self, classes: list[int]) -> "Images":
+        return self.subset(np.flatnonzero(np.isin(self.labels, classes)))
+
+
+def set_aside(labels: Indices, *, num_classes: int, seed: int) -> tuple[Indices, Indices]:
+    """Split positions into those for measuring statistics and a class-balanced slice for choosing alphas.
+
+    Each class gives a fifth of its images, at least one if it has two, and no more than its share of `MAX_VALIDATION`.
+
+    Returns:
+        Both sides sorted and disjoint; together they are all positions.
+    """
+    rng = np.random.default_rng([seed, _VALIDATION_STREAM])
+    most = max(1, MAX_VALIDATION // num_classes)
+    aside = []
+    for index in range(num_classes):
+        pool = np.flatnonzero(labels == index)
+        count = min(most, max(int(len(pool) * VALIDATION_SHARE), int(len(pool) > 1)))
+        aside.append(rng.choice(pool, count, replace=False) if count else pool[:0])
+    chosen = np.sort(np.concatenate(aside)).astype(np.int64)
+    rest = np.setdiff1d(np.arange(len(labels)), chosen).astype(np.int64)
+    return rest, chosen
+
+
+def at_most(images: Images, *, num_classes: int, seed: int) -> Images:
+    """A data set's own validation split, thinned class by class to about `MAX_VALIDATION`."""
+    if len(images) <= MAX_VALIDATION:
+        return images
+    rng = np.random.default_rng([seed, _VALIDATION_STREAM])
+    most = max(1, MAX_VALIDATION // num_classes)
+    pools = [np.flatnonzero(images.labels == index) for index in range(num_classes)]
+    kept = [pool if len(pool) <= most else rng.choice(pool, most, replace=False) for pool in pools]
+    return images.subset(np.sort(np.concatenate(kept)).astype(np.int64))

@@ -1,0 +1,76 @@
+"""What each step leaves behind: JSON that names blobs by digest, so that a later attempt can go on from it."""
+
+from hashlib import sha256
+from typing import Any
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict
+
+from core.policy.verdict import Evidence
+
+
+class Output(BaseModel):
+    """One step's result, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def blobs(self) -> tuple[str, ...]:
+        """Digests of the stored bytes that this output stands for."""
+        return ()
+
+
+class Loaded(Output):
+    """What the job works on."""
+
+    model_id: int
+    base_version_id: int
+    base_version: int
+    base_sha256: str
+    dataset_id: int
+    files: dict[str, str]
+    """Digest of each of the data set's files, by split."""
+    forget: list[int]
+    """Every class that must be gone from the new version: those asked for, and those deleted from the model before."""
+    erase: list[int]
+    """Those of them that the base still holds."""
+
+    def blobs(self) -> tuple[str, ...]:
+        return (self.base_sha256,)
+
+    @property
+    def erased_before(self) -> list[int]:
+        """Those of them that are gone from the base already."""
+        return sorted(set(self.forget) - set(self.erase))
+
+
+class Erased(Output):
+    """The candidate's weights, and the account of how they were made."""
+
+    sha256: str
+    size_bytes: int
+    method: dict[str, Any]
+    edits: list[dict[str, Any]]
+    untouched: list[dict[str, Any]]
+    samples: dict[str, int]
+    environment: dict[str, Any]
+
+    def blobs(self) -> tuple[str, ...]:
+        return (self.sha256,)
+
+
+class Verified(Output):
+    """Every measure, and the evidence for the verdict. The verdict is computed from it anew, never trusted."""
+
+    measures: dict[str, dict[str, Any]]
+    evidence: list[Evidence]
+
+
+class Packaged(Output):
+    """What is stored beside the new version."""
+
+    manifest: dict[str, Any]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the RFC 8785 form of a JSON value; floats allowed, unlike in the ledger, since only we compare it."""
+    return sha256(rfc8785.dumps(value)).hexdigest()
