@@ -93,7 +93,6 @@ def problem(
         extensions: further members; they never replace those above.
     """
     document: dict[str, Any] = {
-        **(extensions or {}),
         "type": f"urn:expunge:problem:{slug}",
         "title": title,
         "status": status,
@@ -102,6 +101,7 @@ def problem(
     request_id = scope.get("state", {}).get("request_id")
     if request_id:
         document["instance"] = f"urn:uuid:{request_id}"
+    document |= {name: value for name, value in (extensions or {}).items() if name not in document}
     body = json.dumps(document, ensure_ascii=False, default=str).encode(errors="replace")
     return Response(body, status_code=status, headers=dict(headers or {}), media_type=PROBLEM_JSON)
 

@@ -58,6 +58,8 @@ def sentence_of(error: Exception) -> str:
         return _about_settings(error)
     if isinstance(error, DBAPIError):
         return f"The database did not answer as expected: {_first_line(error.orig)}. See EXPUNGE_DATABASE_URL."
+    if isinstance(error, ModuleNotFoundError):
+        return f"This command needs the package {error.name}; install all that workers need with 'expunge[worker]'."
     if isinstance(error, OSError):
         return f"The system refused: {_first_line(error)}."
     return (

@@ -95,7 +95,10 @@ class LayerUpdate:
             raise StatisticsMismatch(sizes)
         self.layer = layer
         self._weight = weight.detach()
-        self._c_r, self._c_f = retain.normalised(), forget.normalised()
+        self._retain, self._forget = (
+            retain,
+            forget,
+        )  # normalised on use: copies of every layer's would double the memory
         self._spectrum: tuple[Tensor, Tensor] | None = None
         self._rotated: tuple[float, Tensor] | None = None
 
@@ -105,7 +108,9 @@ class LayerUpdate:
         Raises:
             NonFinite: the result is not finite; the layer is named.
         """
-        return self._restored(project(self._rows(), self._c_r, self._c_f, alpha_r, alpha_f))
+        return self._restored(
+            project(self._rows(), self._retain.normalised(), self._forget.normalised(), alpha_r, alpha_f)
+        )
 
     def at(self, alpha_r: float, alpha_f: float) -> Tensor:
         """Return the new weight for one of many pairs; cheapest when consecutive calls share `alpha_r`.
@@ -124,13 +129,13 @@ class LayerUpdate:
 
     def _eigen(self) -> tuple[Tensor, Tensor]:
         if self._spectrum is None:
-            values, vectors = torch.linalg.eigh(self._c_f)
+            values, vectors = torch.linalg.eigh(self._forget.normalised())
             self._spectrum = values.clamp(min=0), vectors  # rounding leaves a singular C slightly negative
         return self._spectrum
 
     def _rotated_for(self, alpha_r: float) -> Tensor:
         if self._rotated is None or self._rotated[0] != alpha_r:
-            rotated = retained_complement(self._rows(), self._c_r, alpha_r) @ self._eigen()[1]
+            rotated = retained_complement(self._rows(), self._retain.normalised(), alpha_r) @ self._eigen()[1]
             self._rotated = (alpha_r, rotated)
         return self._rotated[1]
 

@@ -8,8 +8,8 @@ in the features. So the rule also puts the ORIGINAL's last layer back on the edi
 with, on the validation samples, r = retain accuracy, f = forget accuracy, h = forget accuracy with the original's last
 layer back, r_0 and f_0 = the original's retain and forget accuracy (h / f_0 is 0 when f_0 is 0), and `allowed` the drop
 in retain accuracy that costs nothing extra. Every point beyond it costs ten: a hard floor would, on a few hundred
-samples, reject a good edit for two images. The highest score wins; ties go to the higher r, then to more edited layers, then
-to the larger alpha_r, then to the smaller alpha_f.
+samples, reject a good edit for two images. The highest score wins; ties go to the higher r, then to more edited layers,
+then to the larger alpha_r, then to the smaller alpha_f.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from core import log
 from core.db.session import Database
 from core.requests.claims import reap
 from core.settings import Settings
+from worker.aftermath import refuse_unvalidated
 from worker.process import RUNNER
 from worker.signals import STOP_SIGNALS, stopping_on
 from worker.supervisor import Supervisor
@@ -60,5 +61,6 @@ def _reap(database: Database, settings: Settings, stopped: threading.Event) -> N
         try:
             for job_id in reap(database, backoff=settings.retry_backoff):
                 _log.info("lease.reaped", job_id=str(job_id))
+            refuse_unvalidated(database)
         except SQLAlchemyError as error:
             _log.warning("reap.database_unavailable", error=type(error).__name__)

@@ -9,6 +9,7 @@ from core.db.session import Database
 from core.dispatch import Doorbell
 from core.requests.claims import runnable_jobs
 from core.settings import Settings
+from worker.aftermath import refuse_unvalidated
 from worker.signals import STOP_SIGNALS, stopping_on
 from worker.supervisor import Supervisor
 
@@ -40,6 +41,7 @@ class Listener:
             with stopping_on(self._supervisor.stop, numbers=STOP_SIGNALS, redeliver=True):
                 if self._supervisor.run_next():
                     self._ring_on()
+                refuse_unvalidated(self._database)
                 self._supervisor.warm_up()
         except SQLAlchemyError as error:
             _log.warning("answer.database_unavailable", error=type(error).__name__)

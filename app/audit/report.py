@@ -17,8 +17,8 @@ from models_store.tables import ModelVersion
 
 STATEMENT = (
     "This report is empirical evidence, not a guarantee. The tests found what they found on the stated images and at "
-    "the stated confidence; they do not prove that no trace of the deleted classes remains in the weights, and they say "
-    "nothing about copies of earlier versions that were downloaded before."
+    "the stated confidence; they do not prove that no trace of the deleted classes remains in the weights, and they "
+    "say nothing about copies of earlier versions that were downloaded before."
 )
 
 

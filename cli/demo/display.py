@@ -28,6 +28,7 @@ ROWS = (
     ("membership_auc", "membership AUC"),
 )
 """Measures in the order shown; all but the last are accuracies or shares of images, shown in percent."""
+OUTCOMES = {"inconclusive": "unclear"}
 BAR_WIDTH = 24
 
 
@@ -76,16 +77,14 @@ class Display:
         """The table of before and after, and the verdict."""
         measures, verdict = request["result"]["measures"], request["result"]["verdict"]
         tests = {test["name"]: test for test in verdict["tests"]}
-        table = Table(box=SIMPLE_HEAD)
-        for title in ("accuracy in %", "before", "after", "verdict"):
+        table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+        for title in ("accuracy in %", "  before", "  after", "verdict"):
             table.add_column(title, no_wrap=True)
         for name, title in ROWS:
             cells = [_measured(name, measures[side].get(name)) for side in ("original", "unlearned")]
             table.add_row(title.format(digit=digit), *map(escape, cells), _judged(name, tests.get(name)))
         self.console.print(table)
-        self.say(
-            f"Verdict: {verdict['outcome']}. In brackets 95 % intervals; a membership AUC of 0.5 tells nothing apart."
-        )
+        self.say(f"Verdict: {verdict['outcome']}. Brackets: 95 % intervals. Membership AUC: 0.5 is a coin toss.")
         self.seconds("Seconds per step", request["result"]["steps"])
 
     def seconds(self, title: str, seconds: dict[str, float]) -> None:
@@ -162,17 +161,16 @@ def _measured(name: str, measure: Json | None) -> str:
     if measure["value"] is None:
         return "not measured"
     value, low, high = (_spelled(name, measure[part]) for part in ("value", "low", "high"))
-    return f"{value:>5} [{low}, {high}]"
+    return f"{value:>5} [{low},{high}] "
 
 
 def _judged(name: str, test: Json | None) -> str:
     if test is None or not test["deciding"]:
         return ""
     margin = test["margin"] or {}
-    bounds = [
-        f"{sign} {_spelled(name, margin[key])}" for key, sign in (("at_least", "≥"), ("at_most", "≤")) if key in margin
-    ]
-    return f"{test['outcome']}, {' '.join(bounds)}"
+    low, high = (_spelled(name, margin[side]) if side in margin else "" for side in ("at_least", "at_most"))
+    bounds = f"{low} to {high}" if low and high else f"≤ {high}" if high else f"≥ {low}"
+    return f"{OUTCOMES.get(test['outcome'], test['outcome'])}: {bounds}"
 
 
 def _spelled(name: str, value: float) -> str:

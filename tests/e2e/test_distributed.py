@@ -83,7 +83,7 @@ def free_port() -> int:
 
 
 def new_key(processes: Processes, env: dict[str, str]) -> str:
-    created = processes.start("keys", ["expunge", "keys", "api", "create", "e2e", "--scope", "admin"], env)
+    created = processes.start("keys", ["expunge", "keys", "api", "create", "--name", "e2e", "--scope", "admin"], env)
     assert created.wait(seconds=30) == 0, created.output()
     found = re.search(r"exp_\w+", created.output())
     assert found is not None, created.output()

@@ -21,6 +21,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from starlette.testclient import TestClient
 
+__all__ = ["LABELS", "LOOPBACK", "Api", "TestClient", "add_dataset", "add_model", "add_ready_version", "body", "enough"]
+
 LABELS = ["ant", "bee", "cat", "dog"]
 LOOPBACK = ("127.0.0.1", 50000)
 

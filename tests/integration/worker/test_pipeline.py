@@ -1,6 +1,7 @@
 """The pipeline on a classifier that has learned: what is published, what is not, and what a second attempt repeats."""
 
 import secrets
+import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from models_store.registry import forgotten_classes
 from models_store.tables import Model, ModelVersion
 from tests.integration.worker.conftest import LABELS, Desk
 from tests.integration.worker.support import job_of
+from tests.processes import Processes, Started, expunge_env
 from worker import jobs
 from worker.pipeline import publish, runner
 from worker.supervisor import Supervisor
@@ -343,6 +345,35 @@ def test_the_real_process_runs_a_job_from_claim_to_publication(desk: Desk) -> No
     again = submit(desk, [4], policy=STRICT)
     work(desk)
     assert job_of(desk.database, again).state == JobState.REJECTED
+
+
+def test_killing_the_whole_worker_in_the_middle_of_a_job_ends_in_exactly_one_version(
+    desk: Desk, processes: Processes
+) -> None:
+    job_id = submit(desk, [3], method=Method(num_samples=300, max_rows=2000))
+    first = start_worker(desk, processes)
+    first.wait_for(lambda: job_of(desk.database, job_id).step == "unlearn", seconds=60, what="the job to be at work")
+    first.kill_group()
+    second = start_worker(desk, processes)
+    second.wait_for(
+        lambda: job_of(desk.database, job_id).finished_at is not None, seconds=120, what="the job to be finished"
+    )
+    job = job_of(desk.database, job_id)
+    assert (job.state, job.attempt, job.fence) == (JobState.PUBLISHED, 2, 3)
+    assert [version.job_id for version in versions_of(desk.database)] == [None, job_id]
+    assert second.stop() == 0
+
+
+def start_worker(desk: Desk, processes: Processes) -> Started:
+    env = expunge_env(
+        database_url=desk.settings.database_url,
+        data_dir=desk.settings.data_dir,
+        EXPUNGE_LEASE_TTL="10",
+        EXPUNGE_HEARTBEAT_INTERVAL="1",
+        EXPUNGE_REAP_INTERVAL="0.5",
+    )
+    program = "from core.settings import get_settings; from worker.embedded import run; run(get_settings())"
+    return processes.start("worker", [sys.executable, "-c", program], env)
 
 
 def _count_steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -19,7 +19,8 @@ def test_every_spelling_of_loopback_is_local(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["0.0.0.0", "10.0.0.1", "::", "::ffff:10.0.0.1", "169.254.0.1", "localhost", "127.0.0.1.example", ""]
+    "address",
+    ["255.255.255.255", "10.0.0.1", "::", "::ffff:10.0.0.1", "169.254.0.1", "localhost", "127.0.0.1.example", ""],
 )
 def test_no_other_address_is_local_at_either_end(address: str) -> None:
     assert not is_local(scope(client=(address, 1)), {"host": "localhost"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def inputs_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return seen
 
 
-MODELS = {
+MODELS: dict[str, Callable[[], nn.Module]] = {
     "grouped and strided": SmallConvNet,
     "dilated, non-square": lambda: nn.Sequential(
         nn.Conv2d(3, 6, (3, 1), dilation=(2, 1), padding="same"),

@@ -247,7 +247,7 @@ def test_bad_options_and_batches_are_refused() -> None:
         collect(model, [torch.tensor(1.0)])
     with pytest.raises(OptionOutOfRange, match="max_rows"):
         collect(model, [x], max_rows=0)
-    with pytest.raises(UnknownLayer, match="got \\['norm.weight'\\]"):
+    with pytest.raises(UnknownLayer, match="norm"):
         collect(model, [x], weights=["norm.weight"])
 
 
@@ -255,9 +255,7 @@ def test_a_model_without_linear_or_convolution_is_refused() -> None:
     with pytest.raises(NothingToProject, match="ReLU applies none"):
         collect(nn.ReLU(), [normal(2, 3)])
     with pytest.raises(NothingToProject):
-        collect(
-            nn.ModuleDict({"unused": nn.Linear(2, 2)}).requires_grad_(requires_grad=False), [normal(2, 3)], weights=[]
-        )
+        collect(seeded(SmallConvNet()), [normal(2, 3, 8, 8)], weights=[])
 
 
 def test_half_precision_models_are_measured_in_float32() -> None:

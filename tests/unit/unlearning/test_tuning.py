@@ -71,7 +71,7 @@ def test_an_edit_of_the_last_layer_alone_scores_nothing(
     leaking: Leaking, sides: tuple[LayerStatistics, LayerStatistics]
 ) -> None:
     shallow = chosen(leaking, sides, layers=["6.weight"], alphas_r=[10.0], alphas_f=[100.0]).best
-    assert shallow.forget_accuracy < 0.2
+    assert shallow.forget_accuracy < 0.3
     assert shallow.recovered == 1
     assert shallow.score == 0
 
@@ -118,6 +118,13 @@ def test_bad_requests_are_refused() -> None:
         attempt({0}, excluded={1, 2, 3})
     with pytest.raises(ShapeError, match="labels"):
         attempt({0}, labels=labels[:3])
-    for options in ({"alphas_r": []}, {"alphas_f": []}, {"depths": []}, {"depths": [1.0]}, {"alphas_f": [-1.0]}):
+    bad: list[dict[str, object]] = [
+        {"alphas_r": []},
+        {"alphas_f": []},
+        {"depths": []},
+        {"depths": [1.0]},
+        {"alphas_f": [-1.0]},
+    ]
+    for options in bad:
         with pytest.raises(OptionOutOfRange):
             attempt({0}, **options)

@@ -1,9 +1,11 @@
 """Following a request: reading, polling, lists, cancelling, retrying, events."""
 
 import json
+import threading
 from datetime import timedelta
 from uuid import UUID
 
+import anyio
 import pytest
 
 from app.unlearn import events
@@ -175,7 +177,7 @@ def test_every_change_is_an_event(small_api: Api, monkeypatch: pytest.MonkeyPatc
         else:
             claims.report_progress(small_api.database, lease, step="unlearn", percent=percent)
 
-    monkeypatch.setattr(events.anyio, "sleep", work)
+    monkeypatch.setattr(anyio, "sleep", work)
     found = read_events(small_api.local.get(f"{path}/events").text)
     assert [(name, data["percent"]) for name, _, data in found] == [
         ("progress", 0),
@@ -189,7 +191,7 @@ def test_every_change_is_an_event(small_api: Api, monkeypatch: pytest.MonkeyPatc
 def test_streams_are_counted_and_given_back(small_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     path = submit(small_api, "ant")
     small_api.local.delete(path)
-    monkeypatch.setattr(events, "_slots", events.threading.BoundedSemaphore(1))
+    monkeypatch.setattr(events, "_slots", threading.BoundedSemaphore(1))
     for _ in range(3):
         assert small_api.local.get(f"{path}/events").status_code == 200
     assert events._slots.acquire(blocking=False)

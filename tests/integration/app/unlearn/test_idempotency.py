@@ -17,7 +17,7 @@ BARE = {"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"}
 def jobs(api: Api) -> int:
     """How many jobs there are."""
     with api.database.reading() as session:
-        return session.execute(select(func.count()).select_from(Job)).scalar_one()
+        return int(session.execute(select(func.count()).select_from(Job)).scalar_one())
 
 
 def test_the_first_answer_is_replayed_whatever_happened_since(api: Api) -> None:

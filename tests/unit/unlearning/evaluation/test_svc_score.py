@@ -16,10 +16,10 @@ def outputs(probability: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
 
 def test_low_probabilities_on_the_forgotten_class_score_one_and_high_ones_zero() -> None:
     rng = np.random.default_rng(0)
-    high, low = (lambda n: rng.uniform(0.9, 0.99, n)), (lambda n: rng.uniform(0.001, 0.05, n))
-    forgotten = svc_score(outputs(high(300)), outputs(low(80)), outputs(low(50)), seed=0)
+    high, low = rng.uniform(0.9, 0.99, 400), rng.uniform(0.001, 0.05, 130)
+    forgotten = svc_score(outputs(high[:300]), outputs(low[:80]), outputs(low[80:]), seed=0)
     assert (forgotten.value, forgotten.high, forgotten.n) == (1.0, 1.0, 50)
-    known = svc_score(outputs(high(300)), outputs(low(80)), outputs(high(50)), seed=0)
+    known = svc_score(outputs(high[:300]), outputs(low[:80]), outputs(high[300:]), seed=0)
     assert known.value == 0.0
 
 

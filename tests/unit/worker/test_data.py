@@ -1,0 +1,66 @@
+"""The slice for choosing: disjoint from what is measured, balanced over classes, the same for the same seed."""
+
+import numpy as np
+import pytest
+
+from models_store.datasets import ImageSet
+from models_store.input_spec import InputSpec
+from worker.pipeline.data import BATCH_SIZE, MAX_VALIDATION, Images, at_most, set_aside
+
+SPEC = InputSpec(height=2, width=2, channels=1, mean=(0.5,), std=(0.5,))
+
+
+def labels_of(*counts: int) -> np.ndarray:
+    return np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+
+
+def images_of(labels: np.ndarray) -> Images:
+    x = (np.arange(len(labels) * 4) % 256).astype(np.uint8).reshape(-1, 2, 2, 1)
+    return Images.whole(ImageSet(x, labels), SPEC)
+
+
+def test_both_sides_together_are_everything_and_share_nothing() -> None:
+    rest, aside = set_aside(labels_of(50, 20, 30), num_classes=3, seed=0)
+    assert sorted([*rest, *aside]) == list(range(100))
+
+
+def test_each_class_gives_a_fifth_and_a_single_image_is_left_where_it_is() -> None:
+    labels = labels_of(50, 20, 2, 1, 0)
+    _rest, aside = set_aside(labels, num_classes=5, seed=0)
+    assert np.bincount(labels[aside], minlength=5).tolist() == [10, 4, 1, 0, 0]
+
+
+def test_a_large_class_gives_no_more_than_its_share() -> None:
+    labels = labels_of(20_000, 20_000)
+    _rest, aside = set_aside(labels, num_classes=2, seed=0)
+    assert np.bincount(labels[aside]).tolist() == [MAX_VALIDATION // 2] * 2
+
+
+def test_the_seed_decides() -> None:
+    labels = labels_of(100, 100)
+    first, again, other = (set_aside(labels, num_classes=2, seed=seed)[1].tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_a_large_validation_split_is_thinned_and_keeps_small_classes_whole() -> None:
+    thin = at_most(images_of(labels_of(3000, 7)), num_classes=2, seed=0)
+    assert np.bincount(thin.labels).tolist() == [MAX_VALIDATION // 2, 7]
+    small = images_of(labels_of(10, 7))
+    assert at_most(small, num_classes=2, seed=0) is small
+
+
+@pytest.mark.parametrize("count", [1, BATCH_SIZE, BATCH_SIZE + 1])
+def test_batches_hold_every_image_once_and_in_order(count: int) -> None:
+    import torch
+
+    images = images_of(np.zeros(count, dtype=np.int64))
+    batches = list(images.batches())
+    assert len(batches) == images.num_batches
+    assert torch.equal(torch.cat(batches), images.tensor())
+
+
+def test_a_subset_of_a_subset_counts_from_the_first_one() -> None:
+    images = images_of(labels_of(3, 3))
+    ones = images.of_classes([1])
+    assert ones.index.tolist() == [3, 4, 5]
+    assert ones.subset(np.array([2])).index.tolist() == [5]
