@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from app.schemas import PROBLEM_JSON
 from core import errors as service
+from core.log import where_it_broke
 
 log = logging.getLogger("expunge.api")
 
@@ -36,12 +37,15 @@ STATUS: dict[type[service.ServiceError], HTTPStatus] = {
     service.DigestMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 RETRY_AFTER_SECONDS = 2
+NO_OBJECT = {"model_attributes_type", "model_type", "dict_type"}
+"""What Pydantic says of a body that is no JSON object; bytes of another media type reach it unparsed."""
 
 TITLES = {
     400: ("bad-request", "The request cannot be read"),
     404: ("no-such-resource", "No such resource"),
     405: ("method-not-allowed", "The resource does not know this method"),
     413: (service.TooLarge.slug, service.TooLarge.title),
+    416: ("range-not-satisfiable", "The range lies outside the file"),
     415: ("unsupported-media-type", "The body has the wrong media type"),
 }
 
@@ -131,6 +135,10 @@ def _service_error(request: Request, error: Exception) -> Response:
 def _validation_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
+    if any(one["loc"] == ("body",) and one["type"] in NO_OBJECT for one in error.errors()) and not _is_json(request):
+        told = request.headers.get("content-type", "none")
+        detail = f"Expected a JSON body with Content-Type: application/json, got Content-Type: {told[:80]}."
+        return problem(request.scope, 415, *TITLES[415], detail, headers={"Accept": "application/json"})
     items = _merge(_item(one, error.body) for one in error.errors())
     count = "1 member" if len(items) == 1 else f"{len(items)} members"
     detail = f"Expected a request as the API describes it, got one with {count} out of place; see `errors`."
@@ -143,7 +151,22 @@ def _http_error(request: Request, error: Exception) -> Response:
         raise error
     slug, title = TITLES.get(error.status_code, (f"http-{error.status_code}", HTTPStatus(error.status_code).phrase))
     detail = error.detail if error.status_code not in (404, 405) else f"{title}: {request.method} {request.url.path}"
-    return problem(request.scope, error.status_code, slug, title, str(detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers |= _allow(request)
+    return problem(request.scope, error.status_code, slug, title, str(detail), headers=headers)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    # The router names the methods of one route only, and a path has a route for each method.
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path, {})
+    return {"allow": ", ".join(sorted(method.upper() for method in methods))} if methods else {}
+
+
+def _is_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 
 
 def _data_error(request: Request, _error: Exception) -> Response:
@@ -163,9 +186,14 @@ def _database_error(request: Request, error: Exception) -> Response:
     )
 
 
+def log_unforeseen(scope: Mapping[str, Any], error: Exception) -> None:
+    """Say in the log where it broke, and not with which words: those may quote personal data."""
+    log.error("unforeseen error in request %s: %s", scope.get("state", {}).get("request_id"), where_it_broke(error))
+
+
 def unforeseen(scope: Mapping[str, Any], error: Exception) -> Response:
-    """The answer to an error nobody foresaw: the log gets the trace, the caller the id by which to find it."""
-    log.error("unforeseen error in request %s", scope.get("state", {}).get("request_id"), exc_info=error)
+    """The answer to an error nobody foresaw: the log gets its place, the caller the id by which to find it."""
+    log_unforeseen(scope, error)
     return problem(
         scope,
         500,

@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost.
     application.add_middleware(middleware.NoNul)
     application.add_middleware(middleware.BodyLimit, settings=settings)
+    application.add_middleware(middleware.LingeringClose)
     application.add_middleware(middleware.RequestId)
     for router in (health.router, models, datasets, unlearn, audit):
         application.include_router(router)

@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import problem, unforeseen
+from app.errors import log_unforeseen, problem, unforeseen
 from core.errors import Invalid, TooLarge
-from core.settings import Settings
+from core.settings import MIB, Settings
+
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 64 * MIB
 
 access_log = logging.getLogger("expunge.access")
 
@@ -61,12 +65,51 @@ class RequestId:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            if status:  # the answer has begun; all that is left is to cut it short
-                raise
+            if status:  # the answer has begun; all that is left is to cut it short, as the server does when we return
+                log_unforeseen(scope, error)
+                return
             # Answered here and not by Starlette's outermost layer, whose answer would lack id and headers.
             await unforeseen(scope, error)(scope, receive, send_with_headers)
         finally:
             _log_access(scope, request_id, status, time.perf_counter() - started)
+
+
+class LingeringClose:
+    """Lets a caller who is still sending hear the answer.
+
+    A connection that is closed over unread bytes is reset, and the reset can destroy an answer that is on its way: a
+    refusal in the middle of an upload would look like a broken line. So what still comes is read for a moment and
+    thrown away, between the answer and its end.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        sends_a_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        # Who waits for `100 Continue` has sent nothing.
+        is_read = not sends_a_body or "expect" in headers
+
+        async def watched() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = is_read or not message.get("more_body", False)
+            return message
+
+        async def send_and_linger(message: Message) -> None:
+            if is_read or message["type"] != "http.response.body" or message.get("more_body", False):
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            num_bytes = 0
+            with anyio.move_on_after(LINGER_SECONDS):
+                while not is_read and num_bytes < LINGER_BYTES:
+                    num_bytes += len((await watched()).get("body", b""))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self.app(scope, watched, send_and_linger)
 
 
 class BodyLimit:

@@ -55,7 +55,7 @@ def project(weight: Tensor, c_r: Tensor, c_f: Tensor, alpha_r: float, alpha_f: f
     if c_f.shape != c_r.shape:
         raise ShapeError("the forget side's second moment", str(tuple(c_r.shape)), c_f.shape)
     alpha = checked_alpha("alpha_f", alpha_f)
-    return weight.to(c_r.dtype) - alpha * _solve_right(kept @ c_f, c_f, alpha)
+    return weight.to(c_r.dtype) - alpha * torch.cholesky_solve((kept @ c_f).mT, cholesky_factor(c_f, alpha)).mT
 
 
 def retained_complement(weight: Tensor, c_r: Tensor, alpha_r: float) -> Tensor:
@@ -68,25 +68,31 @@ def retained_complement(weight: Tensor, c_r: Tensor, alpha_r: float) -> Tensor:
     if c_r.shape[-2:] != (d, d) or weight.shape[:-2] != c_r.shape[:-2]:
         raise ShapeError("the retain side's second moment", f"(..., {d}, {d})", c_r.shape)
     rows = weight.to(c_r.dtype)
-    return _solve_right(rows - rows @ c_r, c_r, alpha_r)
+    return torch.cholesky_solve((rows - rows @ c_r).mT, cholesky_factor(c_r, alpha_r)).mT
 
 
-def _solve_right(rows: Tensor, c: Tensor, alpha: float) -> Tensor:
-    """Return rows A^-1 with A = (alpha - 1) C + I."""
+def cholesky_factor(c: Tensor, alpha: float) -> Tensor:
+    """Return the lower Cholesky factor of A = (alpha - 1) C + I, shape (..., d, d).
+
+    Raises:
+        NonFinite: it does not exist, because `c` is not finite or not a second moment.
+    """
     a = c * (alpha - 1)
     a.diagonal(dim1=-2, dim2=-1).add_(1)
     factor, info = torch.linalg.cholesky_ex(a)
     if bool(info.any()):
         raise NonFinite("a second moment (its Cholesky factor does not exist)")
-    return torch.cholesky_solve(rows.mT, factor).mT
+    return factor
 
 
 class LayerUpdate:
-    """The update of one layer for many pairs of alphas, from one decomposition of the forget side.
+    """The update of one layer for many pairs of alphas: the numbers of `project`, each half computed once.
 
-    With C_f = V diag(s) V^T the last step is W' = W - [W_1 V] diag(a s / ((a - 1) s + 1)) V^T, where only the scale
-    depends on alpha_f, and W_1 V only on alpha_r. The retain side needs a solve per alpha_r, for which a Cholesky
-    factor is cheaper than an eigendecomposition as long as there are fewer than about ten values.
+    W_1 C_f depends on alpha_r alone and the factor of A_f on alpha_f alone, so that a grid of k x k pairs costs 2 k
+    factorisations and k^2 solves. An eigendecomposition of C_f would make each pair a mere product, which costs as much
+    as a solve; the decomposition itself costs as much as some sixty factorisations, more than any grid saves.
+
+    All W_1 C_f are kept (one weight each), but only the factor of the last alpha_f, which is as large as the moment.
     """
 
     def __init__(self, layer: Layer, weight: Tensor, retain: SecondMoment, forget: SecondMoment) -> None:
@@ -95,15 +101,13 @@ class LayerUpdate:
             raise StatisticsMismatch(sizes)
         self.layer = layer
         self._weight = weight.detach()
-        self._retain, self._forget = (
-            retain,
-            forget,
-        )  # normalised on use: copies of every layer's would double the memory
-        self._spectrum: tuple[Tensor, Tensor] | None = None
-        self._rotated: tuple[float, Tensor] | None = None
+        # Normalised on use: copies of every layer's would double the memory.
+        self._retain, self._forget = retain, forget
+        self._kept: dict[float, Tensor] = {}
+        self._factor: tuple[float, Tensor] | None = None
 
     def once(self, alpha_r: float, alpha_f: float) -> Tensor:
-        """Return the new weight for one pair, in the shape, dtype and device of the old one, by solves alone.
+        """Return the new weight for one pair, in the shape, dtype and device of the old one; nothing is kept.
 
         Raises:
             NonFinite: the result is not finite; the layer is named.
@@ -113,31 +117,30 @@ class LayerUpdate:
         )
 
     def at(self, alpha_r: float, alpha_f: float) -> Tensor:
-        """Return the new weight for one of many pairs; cheapest when consecutive calls share `alpha_r`.
+        """Return the same for one of many pairs; cheapest when consecutive calls share `alpha_f`.
 
         Raises:
             NonFinite: the result is not finite; the layer is named.
         """
         alpha = checked_alpha("alpha_f", alpha_f)
-        values, vectors = self._eigen()
-        scale = alpha * values / ((alpha - 1) * values + 1)
-        removed = (self._rotated_for(checked_alpha("alpha_r", alpha_r)) * scale.unsqueeze(-2)) @ vectors.mT
+        kept = self._kept_for(checked_alpha("alpha_r", alpha_r))
+        removed = alpha * torch.cholesky_solve(kept.mT, self._factor_for(alpha)).mT
         return self._restored(self._rows().to(removed.dtype) - removed)
 
     def _rows(self) -> Tensor:
         return as_rows(self._weight, self.layer.groups)
 
-    def _eigen(self) -> tuple[Tensor, Tensor]:
-        if self._spectrum is None:
-            values, vectors = torch.linalg.eigh(self._forget.normalised())
-            self._spectrum = values.clamp(min=0), vectors  # rounding leaves a singular C slightly negative
-        return self._spectrum
+    def _kept_for(self, alpha_r: float) -> Tensor:
+        if alpha_r not in self._kept:
+            complement = retained_complement(self._rows(), self._retain.normalised(), alpha_r)
+            self._kept[alpha_r] = complement @ self._forget.normalised()
+        return self._kept[alpha_r]
 
-    def _rotated_for(self, alpha_r: float) -> Tensor:
-        if self._rotated is None or self._rotated[0] != alpha_r:
-            rotated = retained_complement(self._rows(), self._retain.normalised(), alpha_r) @ self._eigen()[1]
-            self._rotated = (alpha_r, rotated)
-        return self._rotated[1]
+    def _factor_for(self, alpha_f: float) -> Tensor:
+        if self._factor is None or self._factor[0] != alpha_f:
+            self._factor = None  # first, so that there are never two
+            self._factor = (alpha_f, cholesky_factor(self._forget.normalised(), alpha_f))
+        return self._factor[1]
 
     def _restored(self, rows: Tensor) -> Tensor:
         if not bool(torch.isfinite(rows).all()):

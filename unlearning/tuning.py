@@ -14,8 +14,9 @@ then to the larger alpha_r, then to the smaller alpha_f.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Candidate:
         layers: Parameter names of the edited weights, in order of execution.
         retain_accuracy: On the validation samples; None when the score could not win whatever it was.
         forget_accuracy: On the validation samples.
-        recovered: Share of the original's forget accuracy that returns with its last layer; None like retain_accuracy.
+        recovered: Share of the original's forget accuracy that returns with its last layer.
         score: By the rule of this module; an upper bound when retain_accuracy is None.
     """
 
@@ -57,7 +58,7 @@ class Candidate:
     layers: tuple[str, ...]
     retain_accuracy: float | None
     forget_accuracy: float
-    recovered: float | None
+    recovered: float
     score: float
 
     def rank(self) -> tuple[float, float, int, float, float]:
@@ -102,8 +103,8 @@ def choose(
 ) -> Choice:
     """Try the grid of alphas and depths on validation samples and return the best edit by the rule above.
 
-    Statistics are reused and each layer is decomposed once; a pair then costs one product per layer, and the candidates
-    cost mostly their evaluation. The retain samples of a candidate that cannot win any more are not evaluated.
+    Statistics are reused, and so is each half of an update (see `LayerUpdate`): a pair costs one solve per layer. A
+    candidate's retain samples are evaluated only as long as it can still win; that never changes the winner.
 
     Args:
         model: The original; never changed (candidate weights are passed beside it).
@@ -157,10 +158,16 @@ def choose(
 def _edits(
     updates: Mapping[str, LayerUpdate], alphas_r: Sequence[float], alphas_f: Sequence[float]
 ) -> Iterator[tuple[float, float, dict[str, Tensor]]]:
-    for alpha_r in alphas_r:  # the outer loop, because the costly half of a pair depends on alpha_r alone
-        for alpha_f in alphas_f:
+    """Yield every pair with its weights; from the middle outwards, since a good candidate early on spares the rest."""
+    for alpha_f in _from_the_middle(alphas_f):  # the outer loop, because of what a `LayerUpdate` keeps
+        for alpha_r in _from_the_middle(alphas_r):
             pair = checked_alpha("alpha_r", alpha_r), checked_alpha("alpha_f", alpha_f)
             yield *pair, {name: update.at(*pair) for name, update in updates.items()}
+
+
+def _from_the_middle(values: Sequence[float]) -> list[float]:
+    middle = (len(values) - 1) / 2
+    return [value for _, value in sorted(enumerate(values), key=lambda item: abs(item[0] - middle))]
 
 
 def _tails(layers: tuple[Layer, ...], depths: Sequence[float]) -> list[tuple[str, ...]]:
@@ -185,6 +192,7 @@ class _Bench:
     forget_inputs: Tensor
     forget_labels: NDArray[np.int64]
     last: str
+    last_is_output: bool
     batch_size: int
     retain_accuracy: float
     forget_accuracy: float
@@ -216,33 +224,64 @@ class _Bench:
             _accuracy(predict_logits(model, forget, batch_size=batch_size), vector[gone]),
         )
         last = last_layer(model, inputs)
-        return cls(model, retain, vector[kept], forget, vector[gone], last, batch_size, *accuracies)
+        is_output = _is_output(model, last, inputs[:1])
+        return cls(model, retain, vector[kept], forget, vector[gone], last, is_output, batch_size, *accuracies)
 
     def judge(
         self, alpha_r: float, alpha_f: float, edit: Mapping[str, Tensor], best: Candidate | None, allowed_drop: float
     ) -> Candidate:
         """Return the candidate, leaving out measurements that cannot change the outcome."""
-        names, goal = tuple(edit), best.score if best is not None else 0.0
-        forgotten = self._measured(edit, self.forget_inputs, self.forget_labels)
-        bound = 1 - forgotten
-        if bound < goal:
-            return Candidate(alpha_r, alpha_f, names, None, forgotten, None, bound)
-        recovered = self._recovered(edit)
-        bound *= 1 - recovered
-        if bound < goal:
-            return Candidate(alpha_r, alpha_f, names, None, forgotten, recovered, bound)
-        kept = self._measured(edit, self.retain_inputs, self.retain_labels)
-        excess = max(0.0, self.retain_accuracy - kept - allowed_drop)
-        score = max(0.0, kept - _COST_OF_EXCESS * excess) * bound
-        return Candidate(alpha_r, alpha_f, names, kept, forgotten, recovered, score)
+        goal = best.score if best is not None else 0.0
+        forgotten, back = self._forget_accuracies(edit)
+        recovered = min(1.0, back / self.forget_accuracy) if self.forget_accuracy else 0.0
+        bound = (1 - forgotten) * (1 - recovered)
 
-    def _recovered(self, edit: Mapping[str, Tensor]) -> float:
-        below = {name: weight for name, weight in edit.items() if name.rpartition(".")[0] != self.last}
-        back = self._measured(below, self.forget_inputs, self.forget_labels)
-        return min(1.0, back / self.forget_accuracy) if self.forget_accuracy else 0.0
+        def score(kept: float) -> float:
+            excess = max(0.0, self.retain_accuracy - kept - allowed_drop)
+            return max(0.0, kept - _COST_OF_EXCESS * excess) * bound
 
-    def _measured(self, edit: Mapping[str, Tensor], inputs: Tensor, labels: NDArray[np.int64]) -> float:
-        return _accuracy(predict_logits(self.model, inputs, batch_size=self.batch_size, weights=edit), labels)
+        kept = self._retain_accuracy(edit, lambda at_most: score(at_most) < goal)
+        reached = bound if kept is None else score(kept)
+        return Candidate(alpha_r, alpha_f, tuple(edit), kept, forgotten, recovered, reached)
+
+    def _forget_accuracies(self, edit: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Forget accuracy of the edit, and with the original's last layer back: one forward for both if possible."""
+        predict = partial(predict_logits, self.model, self.forget_inputs, batch_size=self.batch_size)
+        if not self.last_is_output:
+            below = {name: weight for name, weight in edit.items() if name.rpartition(".")[0] != self.last}
+            both = predict(weights=edit), predict(weights=below)
+        else:
+            head, features = self.model.get_submodule(self.last), list[Tensor]()
+            hook = head.register_forward_pre_hook(lambda _module, args: features.append(args[0]))
+            try:
+                edited = predict(weights=edit)
+            finally:
+                hook.remove()
+            both = edited, predict_logits(head, features)
+        forgotten, back = (_accuracy(logits, self.forget_labels) for logits in both)
+        return forgotten, back
+
+    def _retain_accuracy(self, edit: Mapping[str, Tensor], is_hopeless: Callable[[float], bool]) -> float | None:
+        """Retain accuracy of the edit, or None as soon as all the rest being right would not help."""
+        total, wrong = len(self.retain_labels), 0
+        for start in range(0, total, self.batch_size):
+            if is_hopeless(1 - wrong / total):
+                return None
+            part = slice(start, start + self.batch_size)
+            logits = predict_logits(self.model, self.retain_inputs[part], batch_size=self.batch_size, weights=edit)
+            wrong += int((logits.argmax(dim=1).numpy() != self.retain_labels[part]).sum())
+        return (total - wrong) / total
+
+
+def _is_output(model: nn.Module, name: str, example: Tensor) -> bool:
+    """Whether the model returns what the module `name` returns, unchanged, and calls it once."""
+    outputs: list[Tensor] = []
+    hook = model.get_submodule(name).register_forward_hook(lambda _module, args, output: outputs.append(output))
+    try:
+        logits = predict_logits(model, example)
+    finally:
+        hook.remove()
+    return len(outputs) == 1 and torch.equal(outputs[0].float().cpu(), logits)
 
 
 def _accuracy(logits: Tensor, labels: NDArray[np.int64]) -> float:

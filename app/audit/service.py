@@ -38,7 +38,8 @@ def read_head(session: Session) -> Head:
 def own_entries(session: Session, tenant: str, *, start: int, limit: int, request: UUID | None) -> EntriesOut:
     """One page of the tenant's entries from number `start` on, by number."""
     head = read_head(session)
-    query = _from(start).where(LedgerEntry.tenant == tenant).limit(limit + 1)
+    # What was appended after the head was read would lie outside the tree that the page names.
+    query = _from(start).where(LedgerEntry.tenant == tenant, LedgerEntry.seq < head.tree_size).limit(limit + 1)
     if request is not None:
         query = query.where(LedgerEntry.request_id == request)
     rows = list(session.execute(query).scalars())

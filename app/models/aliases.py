@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.dependencies import Caller
-from app.models.preconditions import Preconditions, etag
+from app.preconditions import Preconditions, etag
 from core.clock import database_now
 from core.ledger.entries import Record, append
 from models_store.registry import UnknownAlias, find_alias, find_model, refuse_forgotten, resolve_base

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.models.digests import repr_digest
-from app.models.preconditions import etag, matches_strongly, matches_weakly
+from app.preconditions import etag, matches_strongly, matches_weakly
 
 CHUNK_BYTES = 1 << 20
 MEDIA_TYPE = "application/vnd.safetensors"

@@ -11,7 +11,7 @@ from app.models import aliases, service, views
 from app.models.artifacts import open_artifact
 from app.models.download import MEDIA_TYPE, answer
 from app.models.paging import position
-from app.models.preconditions import Preconditions, etag
+from app.preconditions import Preconditions, etag
 from app.models.schemas import (
     AliasList,
     AliasOut,

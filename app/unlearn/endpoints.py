@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 
 from app.dependencies import Caller, CurrentSettings, Held, Paging, ReadingSession, WritingSession, caller
-from app.models.preconditions import matches_weakly
+from app.preconditions import matches_weakly
 from app.schemas import problems
 from app.unlearn import events, idempotency, service, submission
 from app.unlearn.idempotency import IdempotencyKey

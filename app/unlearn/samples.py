@@ -122,18 +122,29 @@ def _refuse_labels(only_in_dataset: Sequence[str], only_in_model: Sequence[str])
     )
 
 
-def refuse_few_samples(counts: Counts, policy: Policy, forget: Sequence[int], retain: Sequence[int]) -> None:
+def refuse_few_samples(
+    counts: Counts, policy: Policy, forget: Sequence[int], retain: Sequence[int], *, also_erased: Sequence[int] = ()
+) -> None:
     """Refuse what could not be erased or verified for want of images.
+
+    Args:
+        counts: images of the data set.
+        policy: whose margins must be within reach.
+        forget: classes the request names, in its order.
+        retain: classes that stay.
+        also_erased: classes deleted before that the base holds nevertheless; they are erased again.
 
     Raises:
         TooFewSamples: naming the first class, split, count and limit that do not fit.
     """
-    for position, index in enumerate(forget):
-        pointer = f"#/classes/{position}"
+    pointers = {index: f"#/classes/{position}" for position, index in enumerate(forget)}
+    for index in (*forget, *also_erased):
+        pointer = pointers.get(index, "#/dataset")
         _expect(counts.of("train", index), MIN_TRAIN, "train", pointer, class_index=index)
         _expect(counts.of("test", index), MIN_TEST, "test", pointer, class_index=index)
-    together = sum(counts.of("test", index) for index in forget)
-    _expect(together, policy.fewest_test_images(), "test", "#/classes", class_indices=list(forget))
+    for split, limit in (("train", policy.fewest_train_images()), ("test", policy.fewest_test_images())):
+        together = sum(counts.of(split, index) for index in forget)
+        _expect(together, limit, split, "#/classes", class_indices=list(forget))
     for index in retain:
         _expect(counts.of("train", index), 1, "train", "#/dataset", class_index=index)
 

@@ -75,7 +75,8 @@ def cancel(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
 def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
     """Queue a failed request again; the caller commits.
 
-    The model's row is locked first, as in a submission: while this one lay failed, another may have taken its classes.
+    The model's row is locked, as in a submission: while this one lay failed, another may have taken its classes. The job
+    is locked before it, as a worker does when it publishes.
 
     Raises:
         UnknownRequest: the tenant has none with this id.
@@ -83,12 +84,11 @@ def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
         AlreadyDeleted: its classes are gone meanwhile.
         AlreadyRequested: another open request names them.
     """
-    request = find_request(session, who.tenant, job_id)
-    model = find_model(session, who.tenant, request.model_name, lock=True)
     request = find_request(session, who.tenant, job_id, lock=True)
     if request.job.state != JobState.FAILED:
         msg = f"Expected a request that has failed, got one that is {request.job.state}."
         raise InvalidMove(msg, state=str(request.job.state))
+    model = find_model(session, who.tenant, request.model_name, lock=True)
     refuse_deleted(session, model, request.class_indices)
     refuse_requested(session, model, request.class_indices)
     claims.retry(session, request.job, actor=who.actor)

@@ -47,11 +47,15 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
     refuse_deleted(session, model, indices)
     being_deleted = refuse_requested(session, model, indices)
     refuse_all(session, model, indices, being_deleted)
-    refuse_forgotten(session, base)
+    if body.version is not None or body.alias is not None:
+        # The newest version may hold deleted classes, as after a fresh upload: the job erases those as well.
+        refuse_forgotten(session, base)
     refuse_unready(dataset)
     forgotten = set(forgotten_classes(session, model))
     counts = count_images(dataset, model, forgotten)
-    refuse_few_samples(counts, policy, indices, _retained(model, forgotten | set(indices)))
+    also_erased = sorted(forgotten - set(base.forgotten))
+    retained = _retained(model, forgotten | set(indices))
+    refuse_few_samples(counts, policy, indices, retained, also_erased=also_erased)
     spec = UnlearnSpec(
         model=model.name,
         version=body.version,

@@ -10,7 +10,7 @@ from cli.failures import Failure
 from cli.verifying import check_file, holds
 
 RECHECK = Path(__file__).with_name("recheck.py")
-RECHECK_SECONDS = 60
+RECHECK_SECONDS = 180
 
 
 def recheck(weights: Path, data: Path, digit: int) -> dict[str, tuple[int, int]]:

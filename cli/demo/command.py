@@ -18,7 +18,7 @@ from rich.console import Console
 from cli.demo import claims
 from cli.demo.client import Artifact, Client, connected
 from cli.demo.digits import LABELS, load_digits
-from cli.demo.display import Display
+from cli.demo.display import Display, finished_steps
 from cli.demo.service import Service
 from cli.failures import Failure
 
@@ -41,6 +41,7 @@ class Options:
 class Figures:
     """Wall times in seconds by part, and what was measured."""
 
+    began: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -59,7 +60,7 @@ def run(options: Options, console: Console | None = None) -> None:
         Failure: some claim does not hold, or something could not be done.
     """
     signal.signal(signal.SIGTERM, _leave)
-    began, figures = time.monotonic(), Figures()
+    figures = Figures()
     with ExitStack() as stack:
         folder = _folder(options, stack)
         with Service(folder, port=options.port, keep=options.keep) as service:
@@ -67,7 +68,6 @@ def run(options: Options, console: Console | None = None) -> None:
             if options.keep:
                 service.let_go()
         stack.pop_all() if options.keep else None
-    figures.seconds["all"] = time.monotonic() - began
     if options.figures:
         options.figures.write_text(json.dumps({"seconds": figures.seconds, **figures.facts}, indent=2) + "\n")
 
@@ -94,7 +94,7 @@ def _show(options: Options, folder: Path, service: Service, display: Display, fi
         display.heading(f"POST /unlearn for class {LABELS[digit]}")
         with figures.timed("unlearn"):
             request = _unlearn(client, name, options, display)
-        figures.facts |= {"steps": request["result"]["steps"], "measures": request["result"]["measures"]}
+        figures.facts |= {"steps": finished_steps(request), "measures": request["result"]["measures"]}
         display.result(request, digit)
 
         display.heading("Download the new version and check it with plain torch, in a process that knows no Expunge")
@@ -108,11 +108,11 @@ def _show(options: Options, folder: Path, service: Service, display: Display, fi
     display.heading("The same with curl")
     display.curl(url, name, digit, request["id"], request["new_version"])
     console.print(f"\n[bold green]Digit {digit} is gone[/bold green], and every claim was checked.")
-    display.seconds("Wall time", figures.seconds)
+    figures.seconds["all"] = time.monotonic() - figures.began
+    display.seconds("Wall time in seconds", figures.seconds)
     if options.keep:
-        console.print(
-            f"Still running at {url}, interactive documentation at {url}/docs. Stop it with: kill {service.pid}"
-        )
+        running = f"Still running at {url}, interactive documentation at {url}/docs. Stop it with: kill {service.pid}"
+        console.print(running, soft_wrap=True, highlight=False)
         console.print(f"Delete its files with: rm -r {folder}", soft_wrap=True)
 
 
@@ -157,7 +157,9 @@ def _unlearn(client: Client, name: str, options: Options, display: Display) -> d
     if request["state"] == "rejected":
         decided = ", ".join(request["result"]["verdict"]["decided_by"])
         display.result(request, options.digit)
-        raise Failure(f"Expected the deletion to be published, got rejected by the verification ({decided}).")
+        raise Failure(
+            f"Expected the deletion to be published, got rejected by the verification ({decided}); try another --seed."
+        )
     if request["state"] != "published":
         detail = (request.get("problem") or {}).get("detail", "no reason was given.")
         raise Failure(f"Expected the deletion to be published, got {request['state']}: {detail}")

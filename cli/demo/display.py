@@ -85,7 +85,7 @@ class Display:
             table.add_row(title.format(digit=digit), *map(escape, cells), _judged(name, tests.get(name)))
         self.console.print(table)
         self.say(f"Verdict: {verdict['outcome']}. Brackets: 95 % intervals. Membership AUC: 0.5 is a coin toss.")
-        self.seconds("Seconds per step", request["result"]["steps"])
+        self.seconds("Seconds per step", finished_steps(request))
 
     def seconds(self, title: str, seconds: dict[str, float]) -> None:
         """One line of times."""
@@ -136,7 +136,7 @@ class StepsView:
 
     def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
         yield Text(f"   {self._request['state']}, {time.monotonic() - self._began:.1f} s", style="bold")
-        done = _finished(self._request)
+        done = finished_steps(self._request)
         for step in Step:
             yield Text(f"   {step.value:<8} ").append_text(self._line(step.value, done))
 
@@ -150,7 +150,8 @@ class StepsView:
         return Text("waiting" if self._request["state"] in {"queued", "running"} else "not run", style="dim")
 
 
-def _finished(request: Json) -> dict[str, float]:
+def finished_steps(request: Json) -> dict[str, float]:
+    """Seconds by step, of those that are done."""
     steps = {step["name"]: step["seconds"] for step in request["steps"]}
     return {**steps, **((request.get("result") or {}).get("steps") or {})}
 
@@ -168,8 +169,9 @@ def _judged(name: str, test: Json | None) -> str:
     if test is None or not test["deciding"]:
         return ""
     margin = test["margin"] or {}
-    low, high = (_spelled(name, margin[side]) if side in margin else "" for side in ("at_least", "at_most"))
-    bounds = f"{low} to {high}" if low and high else f"≤ {high}" if high else f"≥ {low}"
+    unit = 1 if name == "membership_auc" else 100
+    low, high = (f"{unit * margin[side]:g}" if side in margin else "" for side in ("at_least", "at_most"))
+    bounds = f"{low}-{high}" if low and high else f"≤ {high}" if high else f"≥ {low}"
     return f"{OUTCOMES.get(test['outcome'], test['outcome'])}: {bounds}"
 
 

@@ -96,19 +96,19 @@ class Policy(BaseModel):
         return self.model_copy(update={"deciding": {**self.deciding, **thresholds}})
 
     def fewest_test_images(self) -> int:
-        """How many test images of the forgotten classes a flawless result needs to pass.
+        """How many test images of the forgotten classes a flawless result needs to pass."""
+        return self._fewest(TestName.FORGET_ACCURACY_TEST, TestName.RESTORED_HEAD_FORGET_ACCURACY)
 
-        With no error in n images the Wilson interval's upper end is z^2 / (n + z^2) (Wilson 1927); the narrowest margin
-        on a forget accuracy sets n.
-        """
+    def fewest_train_images(self) -> int:
+        """How many training images of the forgotten classes a flawless result needs to pass."""
+        return self._fewest(TestName.FORGET_ACCURACY_TRAIN)
+
+    def _fewest(self, *names: TestName) -> int:
+        # With no error in n images the Wilson interval's upper end is z^2 / (n + z^2) (Wilson 1927); the narrowest
+        # margin sets n.
         z_squared = 1.959964**2
-        limits = [
-            margin.at_most
-            for name, margin in self.deciding.items()
-            if name in (TestName.FORGET_ACCURACY_TEST, TestName.RESTORED_HEAD_FORGET_ACCURACY)
-            and margin.at_most is not None
-            and margin.at_most > 0
-        ]
+        margins = (self.deciding[name].at_most for name in names if name in self.deciding)
+        limits = [limit for limit in margins if limit is not None and limit > 0]
         return max((int(-(-z_squared * (1 - limit) // limit)) for limit in limits), default=1)
 
 

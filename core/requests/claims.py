@@ -297,6 +297,8 @@ def retry(session: Session, job: Job, *, actor: str) -> Job:
         actor=actor,
         fence_step=1,
         attempt=0,
+        step=None,
+        percent=0,
         problem=None,
         not_before=database_now(session),
         data={"reason": "retry"},

@@ -25,10 +25,11 @@ def _environment(tmp_path: Path) -> dict[str, str]:
     return {name: value for name, value in env.items() if not name.startswith("EXPUNGE_")} | {"TMPDIR": str(tmp_path)}
 
 
-def _left_behind(mark: Path) -> list[str]:
-    """Commands that still run and name the folder."""
-    listed = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(mark) in line and not line.startswith("ps ")]
+def _left_behind(mark: Path) -> dict[int, str]:
+    """Processes that still run and name the folder."""
+    listed = subprocess.run(["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True).stdout
+    rows = (line.split(maxsplit=1) for line in listed.splitlines())
+    return {int(row[0]): row[1] for row in rows if str(mark) in row[-1]}
 
 
 def test_the_demonstration_proves_its_claims_and_leaves_nothing_behind(processes: Processes, tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_the_demonstration_proves_its_claims_and_leaves_nothing_behind(processes
     # Accuracies before show that the classifier knew the digit; otherwise their fall would mean nothing.
     assert measures["original"]["forget_accuracy_test"]["value"] > 0.9
     assert measures["unlearned"]["forget_accuracy_test"]["high"] <= 0.1
-    assert _left_behind(tmp_path) == []
+    assert _left_behind(tmp_path) == {}
     assert list(tmp_path.glob("expunge-demo-*")) == []
 
 
@@ -58,15 +59,17 @@ def test_kept_it_answers_until_the_command_it_names_is_typed(processes: Processe
     folder = tmp_path / "kept"
     command = [EXPUNGE, "demo", "--class", "7", "--keep", "--data-dir", str(folder)]
     demo = processes.start("demo", command, _environment(tmp_path))
-    assert demo.wait(seconds=DEMO_SECONDS) == 0, demo.output()
-    found = re.search(r"Still running at (\S+), .*kill (\d+)", demo.output())
-    assert found
     try:
+        assert demo.wait(seconds=DEMO_SECONDS) == 0, demo.output()
+        found = re.search(r"Still running at (\S+), .*kill (\d+)", demo.output())
+        assert found
         model = httpx.get(f"{found[1]}/models/digits", trust_env=False).json()
         assert [gone["label"] for gone in model["forgotten"]] == ["7"]
-    finally:
         os.kill(int(found[2]), signal.SIGTERM)
-    wait_until(lambda: not _left_behind(folder), seconds=30, what="the service to end")
+        wait_until(lambda: not _left_behind(folder), seconds=30, what="the service to end")
+    finally:
+        for pid in _left_behind(folder):
+            os.kill(pid, signal.SIGKILL)
     verified = subprocess.run([EXPUNGE, "verify", str(folder / "ledger.json")], capture_output=True, check=False)
     assert verified.returncode == 0
 

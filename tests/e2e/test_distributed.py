@@ -1,5 +1,6 @@
 """The processes of docker-compose.yml without containers: the whole job, a worker shot in the middle, equal bytes."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from cli.demo.digits import Digits, load_digits
 from cli.demo.training import Trained, train
@@ -71,9 +73,8 @@ def cluster(processes: Processes, postgresql_url: str, clean_redis_url: str, tmp
     api = processes.start_service("api", env)
     processes.start_service("dispatcher", env)
     api.wait_for_http(f"{url}/readyz")
-    client = Client(url, key)
-    yield Cluster(processes, env, url, client)
-    client.close()
+    with contextlib.closing(Client(url, key)) as client:
+        yield Cluster(processes, env, url, client)
 
 
 def free_port() -> int:
@@ -149,7 +150,7 @@ def test_a_worker_shot_in_the_middle_loses_nothing_and_publishes_once(cluster: C
 
     assert done["state"] == "published", json.dumps(done, indent=1)
     assert done["attempt"] == 2
-    assert [version["number"] for version in client.versions() if version["request"] == request] == [2]
+    assert [version["version"] for version in client.versions() if version["request"] == request] == [2]
     check_ledger(client)
 
 
@@ -161,28 +162,27 @@ def test_embedded_and_distributed_mode_give_the_same_bytes(
     env = expunge_env(database_url=sqlite_url, data_dir=tmp_path / "embedded")
     serve = processes.start("serve", ["expunge", "serve", "--port", port], env)
     serve.wait_for_http(f"http://127.0.0.1:{port}/readyz")
-    embedded = Client(f"http://127.0.0.1:{port}")
     results = []
-    for client in (cluster.client, embedded):
-        client.register(material.npz, material.weights)
-        results.append(client.wait_final(client.submit("2", seed=SEED)))
+    with contextlib.closing(Client(f"http://127.0.0.1:{port}")) as embedded:
+        for client in (cluster.client, embedded):
+            client.register(material.npz, material.weights)
+            done = client.wait_final(client.submit("2", seed=SEED))
+            assert done["state"] == "published", json.dumps(done, indent=1)
+            results.append((done, download(client, 2)))
 
-    assert [result["state"] for result in results] == ["published", "published"]
-    assert {result["result"]["environment"]["threads"] for result in results} == {1}
-    assert download(cluster.client, 2) == download(embedded, 2)
-    embedded.close()
+    assert {result["result"]["environment"]["threads"] for result, _bytes in results} == {1}
+    assert results[0][1] == results[1][1]
 
 
 def test_losing_redis_with_all_its_data_loses_no_request(cluster: Cluster, material: Material) -> None:
     """The doorbell is emptied while requests wait; the dispatcher rings again from the table."""
-    from redis import Redis
-
     client = cluster.client
     worker = cluster.start_worker("gpu0")
     client.register(material.npz, material.weights)
     worker.stop()
     request = client.submit("4", seed=SEED)
-    Redis.from_url(cluster.env["EXPUNGE_REDIS_URL"]).flushdb()
+    with Redis.from_url(cluster.env["EXPUNGE_REDIS_URL"]) as redis:
+        redis.flushdb()
     cluster.start_worker("gpu1")
 
     assert client.wait_final(request)["state"] == "published"

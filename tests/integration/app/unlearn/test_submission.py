@@ -203,6 +203,32 @@ def test_a_version_that_still_holds_a_deleted_class_is_no_base(api: Api) -> None
     assert api.local.post("/unlearn", json=body("bee", version=2)).status_code == 202
 
 
+def upload_after_deleting_ant(api: Api) -> None:
+    """Version 2 has lost class 0; version 3 is a fresh upload that knows it again."""
+    forget(api, 0)
+    with api.database.writing() as session:
+        add_ready_version(session, find_model(session, "default", "m"), artifact_sha256="cd" * 32)
+
+
+def test_the_newest_version_is_the_base_even_if_it_holds_a_deleted_class(api: Api) -> None:
+    upload_after_deleting_ant(api)
+    named = api.local.post("/unlearn", json=body("bee", version=3))
+    assert (named.status_code, named.json()["type"]) == (409, "urn:expunge:problem:holds-forgotten-class")
+    assert api.local.post("/unlearn", json=body("bee")).status_code == 202
+
+
+def test_a_deleted_class_that_is_back_needs_images_to_be_erased_with(small_api: Api) -> None:
+    upload_after_deleting_ant(small_api)
+    rest = enough(LABELS[1:])
+    with small_api.database.writing() as session:
+        add_dataset(session, "default", rest, labels=LABELS, name="without-ant")
+    problem = small_api.local.post("/unlearn", json=body("bee", dataset="without-ant")).json()
+    assert problem["type"] == "urn:expunge:problem:too-few-samples"
+    assert (problem["class_index"], problem["split"], problem["count"]) == (0, "train", 0)
+    assert problem["errors"][0]["pointer"] == "#/dataset"
+    assert small_api.local.post("/unlearn", json=body("bee", dataset="without-ant", version=2)).status_code == 202
+
+
 def test_all_classes_but_one_is_the_most(small_api: Api) -> None:
     assert small_api.local.post("/unlearn", json=body("ant", "bee", "cat")).status_code == 202
 
@@ -243,6 +269,7 @@ def few(split: str, label: str, images: int) -> dict[str, dict[str, int]]:
         (few("train", "ant", 19), {"class_index": 0, "split": "train", "count": 19, "limit": 20}),
         (few("test", "ant", 9), {"class_index": 0, "split": "test", "count": 9, "limit": 10}),
         (few("test", "ant", 34), {"class_indices": [0], "split": "test", "count": 34, "limit": 35}),
+        (few("train", "ant", 34), {"class_indices": [0], "split": "train", "count": 34, "limit": 35}),
         (few("train", "dog", 0), {"class_index": 3, "split": "train", "count": 0, "limit": 1}),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.models.preconditions import Preconditions, etag, matches_strongly, matches_weakly
+from app.preconditions import Preconditions, etag, matches_strongly, matches_weakly
 from core.errors import PreconditionFailed, PreconditionRequired
 
 
