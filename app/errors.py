@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from app.schemas import PROBLEM_JSON
 from core import errors as service
-from core.log import where_it_broke
+from core.errors import where_it_broke
 
 log = logging.getLogger("expunge.api")
 
@@ -161,7 +161,7 @@ def _allow(request: Request) -> dict[str, str]:
     # The router names the methods of one route only, and a path has a route for each method.
     path = getattr(request.scope.get("route"), "path", None)
     methods = request.app.openapi()["paths"].get(path, {})
-    return {"allow": ", ".join(sorted(method.upper() for method in methods))} if methods else {}
+    return {"Allow": ", ".join(sorted(method.upper() for method in methods))} if methods else {}
 
 
 def _is_json(request: Request) -> bool:

@@ -64,7 +64,7 @@ class RequestId:
 
         try:
             await self.app(scope, receive, send_with_headers)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 the outermost layer: nobody above would answer
             if status:  # the answer has begun; all that is left is to cut it short, as the server does when we return
                 log_unforeseen(scope, error)
                 return
@@ -87,7 +87,10 @@ class LingeringClose:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
         sends_a_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         # Who waits for `100 Continue` has sent nothing.
         is_read = not sends_a_body or "expect" in headers
@@ -99,15 +102,23 @@ class LingeringClose:
             return message
 
         async def send_and_linger(message: Message) -> None:
-            if is_read or message["type"] != "http.response.body" or message.get("more_body", False):
+            if is_read:
                 await send(message)
-                return
-            await send({**message, "more_body": True})
+            elif message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
+                await send(message)
+            elif message.get("more_body", False):
+                await send(message)
+            else:
+                await send({**message, "more_body": True})
+                await discard()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def discard() -> None:
             num_bytes = 0
             with anyio.move_on_after(LINGER_SECONDS):
                 while not is_read and num_bytes < LINGER_BYTES:
                     num_bytes += len((await watched()).get("body", b""))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self.app(scope, watched, send_and_linger)
 
@@ -137,7 +148,6 @@ class BodyLimit:
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             response = problem(scope, 413, TooLarge.slug, TooLarge.title, sentence, extensions={"max_bytes": limit})
-            response.headers["Connection"] = "close"
             await response(scope, receive, send)
             return
         received = 0
@@ -147,7 +157,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise HTTPException(413, sentence, headers={"Connection": "close"})
+                raise HTTPException(413, sentence)
             return message
 
         await self.app(scope, counted, send)

@@ -74,6 +74,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         410: "No longer available.",
         412: "The resource has changed.",
         413: "The body is over the limit.",
+        415: "The body has the wrong media type.",
         416: "The range lies outside the artifact.",
         422: "The request breaks a rule; `errors` says where.",
         428: "A precondition is required.",

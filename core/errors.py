@@ -4,6 +4,7 @@ The HTTP status of each family is decided in `app.errors`, not here: a worker ra
 with the job.
 """
 
+from traceback import extract_tb
 from typing import Any, ClassVar
 
 Problem = dict[str, Any]
@@ -130,3 +131,15 @@ class JobCancelled(ServiceError):
 
     slug = "cancelled"
     title = "Cancelled"
+
+
+def where_it_broke(error: BaseException) -> str:
+    """Types and places of an error and of its causes, for the log.
+
+    Messages are left out, because they quote what was being worked on; those of `ServiceError` are written for callers
+    and hold nothing personal.
+    """
+    lines = [type(error).__qualname__ + (f": {error}" if isinstance(error, ServiceError) else "")]
+    lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(error.__traceback__)]
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(lines) + (f"\nafter {where_it_broke(cause)}" if cause is not None else "")

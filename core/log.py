@@ -6,12 +6,11 @@ references or image data: logs are copied to places from which nothing can be er
 
 import logging
 import sys
-from traceback import extract_tb
 from typing import Any
 
 import structlog
 
-from core.errors import ServiceError
+from core.errors import where_it_broke
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -36,20 +35,8 @@ def configure(**context: Any) -> None:
     structlog.contextvars.bind_contextvars(**context)
 
 
-def where_it_broke(error: BaseException) -> str:
-    """Types and places of an error and of its causes, for the log.
-
-    Messages are left out, because they quote what was being worked on; those of `ServiceError` are written for callers
-    and hold nothing personal.
-    """
-    lines = [type(error).__qualname__ + (f": {error}" if isinstance(error, ServiceError) else "")]
-    lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(error.__traceback__)]
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\n".join(lines) + (f"\nafter {where_it_broke(cause)}" if cause is not None else "")
-
-
-def _where_it_broke(info: structlog.typing.ExcInfo) -> str:
-    return where_it_broke(info[1])
+def _where_it_broke(exc_info: structlog.typing.ExcInfo) -> str:
+    return where_it_broke(exc_info[1])
 
 
 def get_logger(part: str) -> Logger:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.clock import database_now
 from core.errors import Conflict, NotFound
 from core.ledger.entries import Record, append
-from core.states import VersionState
+from core.states import DatasetState, VersionState
 from models_store.tables import Dataset, ForgottenClass, Model, ModelAlias, ModelVersion
 
 
@@ -46,6 +46,20 @@ class VersionNotReady(Conflict):
 
     slug = "version-not-ready"
     title = "The version is not ready"
+
+
+class DatasetNotReady(Conflict):
+    """The data set is still being read, or was refused."""
+
+    slug = "dataset-not-ready"
+    title = "The data set is not ready"
+
+
+class AlreadyDeleted(Conflict):
+    """The class has left the model before; a deleted class stays deleted."""
+
+    slug = "already-deleted"
+    title = "The class is already deleted"
 
 
 class HoldsForgottenClass(Conflict):
@@ -111,13 +125,24 @@ def find_dataset(session: Session, tenant: str, name: str, *, lock: bool = False
     return dataset
 
 
+def refuse_unready(dataset: Dataset) -> None:
+    """Refuse a data set that nobody has read yet.
+
+    Raises:
+        DatasetNotReady: it is a draft, being validated, or refused.
+    """
+    if dataset.state != DatasetState.READY:
+        msg = f"Expected data set {dataset.name!r} to be ready, got one that is {dataset.state}."
+        raise DatasetNotReady(msg, state=str(dataset.state))
+
+
 def resolve_base(session: Session, model: Model, *, version: int | None, alias: str | None) -> ModelVersion:
     """The version to erase from: the one named by number or alias, else the newest that is ready.
 
     Raises:
-        UnknownVersion: no such number, or no version is ready yet.
+        UnknownVersion: no such number, or the model has no version yet.
         UnknownAlias: no such alias.
-        VersionNotReady: the named version is not ready.
+        VersionNotReady: the named version is not ready, or none is.
     """
     if version is not None:
         found = find_version(session, model, version)
@@ -139,6 +164,9 @@ def _newest_ready(session: Session, model: Model) -> ModelVersion:
         .limit(1)
     )
     version = session.execute(query).scalar_one_or_none()
+    if version is None and model.last_version:
+        msg = f"Expected model {model.name!r} to have a version that is ready, got only others; look at their state."
+        raise VersionNotReady(msg)
     if version is None:
         msg = f"Expected model {model.name!r} to have a version that is ready, got none; upload weights first."
         raise UnknownVersion(msg)

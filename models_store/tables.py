@@ -47,9 +47,7 @@ class ModelVersion(Base):
     state: Mapped[VersionState] = mapped_column(String(16))
     artifact_sha256: Mapped[str] = mapped_column(String(64), index=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    parent_version_id: Mapped[int | None] = mapped_column(
-        ForeignKey("model_versions.id")
-    )
+    parent_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
     """The request that made it; empty for an upload. Unique: one request never yields two versions."""
     fence: Mapped[int | None] = mapped_column(BigInteger)
@@ -61,9 +59,7 @@ class ModelVersion(Base):
     created_at: Mapped[datetime]
 
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
-    parent: Mapped["ModelVersion | None"] = relationship(
-        remote_side=[id], lazy="select"
-    )
+    parent: Mapped["ModelVersion | None"] = relationship(remote_side=[id], lazy="select")
 
 
 class ModelAlias(Base):
@@ -114,9 +110,7 @@ class Dataset(Base):
     problem: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
 
-    sources: Mapped[list["DatasetSource"]] = relationship(
-        order_by="DatasetSource.id", lazy="selectin"
-    )
+    sources: Mapped[list["DatasetSource"]] = relationship(order_by="DatasetSource.id", lazy="selectin")
 
 
 class DatasetSource(Base):

@@ -17,6 +17,8 @@ Server = TypeVar("Server")
 
 NO_SERVER = "no server for this test: "
 BY_FOLDER = ("integration", "e2e", "gpu")
+WITH_PROCESSES = ("e2e", "worker")
+"""Folders whose tests get a database that no other test will ever see: a process that outlives its test may write."""
 HERE = Path(__file__).parent
 
 
@@ -102,11 +104,18 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(migrated_postgres: URL, postgres_server: PostgresServer) -> Iterator[str]:
-    """A migrated PostgreSQL database of the test's own."""
-    url = postgres_server.create_database(template=migrated_postgres)
-    yield _text(url)
-    postgres_server.drop_database(url)
+def postgresql_url(
+    request: pytest.FixtureRequest, migrated_postgres: URL, postgres_server: PostgresServer
+) -> Iterator[str]:
+    """A migrated PostgreSQL database of the test's own, empty."""
+    if request.path.parent.name in WITH_PROCESSES:
+        url = postgres_server.create_database(template=migrated_postgres)
+        yield _text(url)
+        postgres_server.drop_database(url)
+    else:
+        url = postgres_server.borrow_database(migrated_postgres)
+        yield _text(url)
+        postgres_server.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -23,6 +23,34 @@ CLAIM_SECONDS = 3 * 60 * 60
 """A claim whose test run was killed ends by itself."""
 
 
+EMPTYING = (
+    # Whoever is still connected could hold a lock, or write later.
+    """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid()
+    """,
+    # The ledger's guards hold against everybody else, so they are put back in the same transaction.
+    "ALTER TABLE audit_log DISABLE TRIGGER USER",
+    # One statement: foreign keys are checked at its end, so the order of tables does not matter. Nothing but rows goes,
+    # which is ten times faster than TRUNCATE.
+    """
+    DO $$ DECLARE emptied text; BEGIN
+      SELECT 'WITH ' || string_agg(format('%1$I AS (DELETE FROM %1$I)', tablename), ', ') || ' SELECT 1' INTO emptied
+        FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'audit_head');
+      EXECUTE emptied;
+    END $$
+    """,
+    "UPDATE audit_head SET tree_size = 0, last_leaf_hash = decode(repeat('00', 32), 'hex'), frontier = '[]'",
+    """
+    SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+      FROM pg_sequences WHERE schemaname = 'public'
+    """,
+    "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_no_change",
+    "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_no_truncate",
+)
+"""Leaves a migrated database as the migrations made it."""
+
+
 def _nothing() -> None:
     """What is left to stop on a server that is not ours."""
 
@@ -34,6 +62,7 @@ class PostgresServer:
     admin: URL
     stop: Callable[[], None] = _nothing
     _created: set[str] = field(default_factory=set)
+    _spare: list[URL] = field(default_factory=list)
 
     def create_database(self, *, template: URL | None = None) -> URL:
         """A new database, empty or a copy of `template` (to which nobody may be connected)."""
@@ -52,6 +81,17 @@ class PostgresServer:
             raise RuntimeError(msg)
         self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         self._created.discard(name)
+
+    def borrow_database(self, template: URL) -> URL:
+        """A copy of `template`, new or given back before."""
+        return self._spare.pop() if self._spare else self.create_database(template=template)
+
+    def give_back(self, url: URL) -> None:
+        """Empty a borrowed database for the next test: dropping one makes the server flush everything to disk."""
+        with psycopg.connect(_libpq(url)) as connection:
+            for statement in EMPTYING:
+                connection.execute(statement)
+        self._spare.append(url)
 
     def close(self) -> None:
         """Drop what is left and stop the server if it is ours."""

@@ -79,6 +79,7 @@ def cholesky_factor(c: Tensor, alpha: float) -> Tensor:
     """
     a = c * (alpha - 1)
     a.diagonal(dim1=-2, dim2=-1).add_(1)
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex(a)
     if bool(info.any()):
         raise NonFinite("a second moment (its Cholesky factor does not exist)")

@@ -14,7 +14,7 @@ then to the larger alpha_r, then to the smaller alpha_f.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,13 +98,16 @@ def choose(
     depths: Sequence[float] = DEPTHS,
     layers: Collection[str] | None = None,
     allowed_drop: float = 0.01,
-    batch_size: int = 256,
+    batch_size: int = 128,
     progress: Progress | None = None,
 ) -> Choice:
-    """Try the grid of alphas and depths on validation samples and return the best edit by the rule above.
+    """Search the grid of alphas and depths on validation samples and return the best edit by the rule above.
 
     Statistics are reused, and so is each half of an update (see `LayerUpdate`): a pair costs one solve per layer. A
-    candidate's retain samples are evaluated only as long as it can still win; that never changes the winner.
+    candidate's retain samples are evaluated, the least certain first, only as long as it can still win; that never
+    changes the winner. Of a grid with more than three values on an axis not every pair is tried: every second value
+    first, then what lies beside the best pair, because the score changes slowly along both axes (a factor of three
+    between neighbours) and a pair costs seconds on a large model.
 
     Args:
         model: The original; never changed (candidate weights are passed beside it).
@@ -138,34 +141,72 @@ def choose(
         )
         for layer in allowed
     }
-    tails = _tails(allowed, depths)
+    grid, tails = _Grid(alphas_r, alphas_f), _tails(allowed, depths)
     tried: list[Candidate] = []
-    best: Candidate | None = None
-    for alpha_r, alpha_f, weights in _edits(updates, alphas_r, alphas_f):
-        for tail in tails:
-            edit = {name: weights[name] for name in tail}
-            candidate = bench.judge(alpha_r, alpha_f, edit, best, allowed_drop)
-            tried.append(candidate)
-            if best is None or candidate.rank() > best.rank():
-                best = candidate
-            if progress is not None:
-                progress("tune", len(tried), len(alphas_r) * len(alphas_f) * len(tails))
+
+    def attempt(pairs: Iterable[tuple[float, float]], best: Candidate | None) -> Candidate | None:
+        for alpha_r, alpha_f in pairs:
+            weights = {name: update.at(alpha_r, alpha_f) for name, update in updates.items()}
+            for tail in tails:
+                edit = {name: weights[name] for name in tail}
+                tried.append(bench.judge(alpha_r, alpha_f, edit, best, allowed_drop))
+                best = max(best or tried[-1], tried[-1], key=Candidate.rank)
+                if progress is not None:
+                    progress("tune", len(tried), grid.most_pairs * len(tails))
+        return best
+
+    best = attempt(grid.coarse(), None)
+    if best is not None:
+        best = attempt(grid.beside(best), best)
     if best is None:
         raise OptionOutOfRange("the grid of alphas", "at least one pair", ())
     return Choice(best, tuple(tried), bench.retain_accuracy, bench.forget_accuracy)
 
 
-def _edits(
-    updates: Mapping[str, LayerUpdate], alphas_r: Sequence[float], alphas_f: Sequence[float]
-) -> Iterator[tuple[float, float, dict[str, Tensor]]]:
-    """Yield every pair with its weights; from the middle outwards, since a good candidate early on spares the rest."""
-    for alpha_f in _from_the_middle(alphas_f):  # the outer loop, because of what a `LayerUpdate` keeps
-        for alpha_r in _from_the_middle(alphas_r):
-            pair = checked_alpha("alpha_r", alpha_r), checked_alpha("alpha_f", alpha_f)
-            yield *pair, {name: update.at(*pair) for name, update in updates.items()}
+class _Grid:
+    """The pairs to try: first every second value of either axis, then what lies beside the best pair.
+
+    An axis of up to three values is taken whole. Pairs come from the middle outwards, since a good candidate early on
+    spares the others their evaluation, and with alpha_f outermost, because of what a `LayerUpdate` keeps.
+    """
+
+    def __init__(self, alphas_r: Sequence[float], alphas_f: Sequence[float]) -> None:
+        self._r = sorted({checked_alpha("alpha_r", value) for value in alphas_r})
+        self._f = sorted({checked_alpha("alpha_f", value) for value in alphas_f})
+        self._tried: set[tuple[float, float]] = set()
+
+    @property
+    def most_pairs(self) -> int:
+        """As many pairs as may come in all."""
+        return min(len(self._r) * len(self._f), len(_thinned(self._r)) * len(_thinned(self._f)) + 4)
+
+    def coarse(self) -> list[tuple[float, float]]:
+        return self._new(_thinned(self._r), _thinned(self._f))
+
+    def beside(self, best: Candidate) -> list[tuple[float, float]]:
+        """Return the untried pairs that differ from the best one by one place on one axis."""
+        return [
+            *self._new([best.alpha_r], _neighbours(self._f, best.alpha_f)),
+            *self._new(_neighbours(self._r, best.alpha_r), [best.alpha_f]),
+        ]
+
+    def _new(self, values_r: list[float], values_f: list[float]) -> list[tuple[float, float]]:
+        pairs = [(r, f) for f in _from_the_middle(values_f) for r in _from_the_middle(values_r)]
+        new = [pair for pair in pairs if pair not in self._tried]
+        self._tried.update(new)
+        return new
 
 
-def _from_the_middle(values: Sequence[float]) -> list[float]:
+def _thinned(values: list[float]) -> list[float]:
+    return values if len(values) <= 3 else values[::2]
+
+
+def _neighbours(values: list[float], value: float) -> list[float]:
+    place = values.index(value)
+    return values[max(0, place - 1) : place + 2]
+
+
+def _from_the_middle(values: list[float]) -> list[float]:
     middle = (len(values) - 1) / 2
     return [value for _, value in sorted(enumerate(values), key=lambda item: abs(item[0] - middle))]
 
@@ -218,14 +259,23 @@ class _Bench:
         for side, chosen in (("retain validation", kept), ("forget validation", gone)):
             if not chosen.any():
                 raise EmptySide(side)
-        retain, forget = inputs[torch.from_numpy(kept)], inputs[torch.from_numpy(gone)]
-        accuracies = (
-            _accuracy(predict_logits(model, retain, batch_size=batch_size), vector[kept]),
-            _accuracy(predict_logits(model, forget, batch_size=batch_size), vector[gone]),
-        )
+        predict = partial(predict_logits, model, batch_size=batch_size)
+        kept_at, gone_at = np.flatnonzero(kept), np.flatnonzero(gone)
+        retain_logits, forget_logits = predict(inputs[kept_at]), predict(inputs[gone_at])
+        order = _least_certain_first(retain_logits, vector[kept_at])
         last = last_layer(model, inputs)
-        is_output = _is_output(model, last, inputs[:1])
-        return cls(model, retain, vector[kept], forget, vector[gone], last, is_output, batch_size, *accuracies)
+        return cls(
+            model,
+            inputs[kept_at[order]],
+            vector[kept_at[order]],
+            inputs[gone_at],
+            vector[gone_at],
+            last,
+            _is_output(model, last, inputs[:1]),
+            batch_size,
+            _accuracy(retain_logits, vector[kept_at]),
+            _accuracy(forget_logits, vector[gone_at]),
+        )
 
     def judge(
         self, alpha_r: float, alpha_f: float, edit: Mapping[str, Tensor], best: Candidate | None, allowed_drop: float
@@ -240,9 +290,9 @@ class _Bench:
             excess = max(0.0, self.retain_accuracy - kept - allowed_drop)
             return max(0.0, kept - _COST_OF_EXCESS * excess) * bound
 
-        kept = self._retain_accuracy(edit, lambda at_most: score(at_most) < goal)
-        reached = bound if kept is None else score(kept)
-        return Candidate(alpha_r, alpha_f, tuple(edit), kept, forgotten, recovered, reached)
+        kept, is_known = self._retain_accuracy(edit, lambda at_most: score(at_most) < goal)
+        measured = kept if is_known else None
+        return Candidate(alpha_r, alpha_f, tuple(edit), measured, forgotten, recovered, score(kept))
 
     def _forget_accuracies(self, edit: Mapping[str, Tensor]) -> tuple[float, float]:
         """Forget accuracy of the edit, and with the original's last layer back: one forward for both if possible."""
@@ -261,22 +311,29 @@ class _Bench:
         forgotten, back = (_accuracy(logits, self.forget_labels) for logits in both)
         return forgotten, back
 
-    def _retain_accuracy(self, edit: Mapping[str, Tensor], is_hopeless: Callable[[float], bool]) -> float | None:
-        """Retain accuracy of the edit, or None as soon as all the rest being right would not help."""
-        total, wrong = len(self.retain_labels), 0
+    def _retain_accuracy(self, edit: Mapping[str, Tensor], is_hopeless: Callable[[float], bool]) -> tuple[float, bool]:
+        """Retain accuracy of the edit, or a bound as soon as all the rest being right would not help; and which."""
+        total, at_most = len(self.retain_labels), 1.0
         for start in range(0, total, self.batch_size):
-            if is_hopeless(1 - wrong / total):
-                return None
+            if is_hopeless(at_most):
+                return at_most, False
             part = slice(start, start + self.batch_size)
             logits = predict_logits(self.model, self.retain_inputs[part], batch_size=self.batch_size, weights=edit)
-            wrong += int((logits.argmax(dim=1).numpy() != self.retain_labels[part]).sum())
-        return (total - wrong) / total
+            at_most -= int((logits.argmax(dim=1).numpy() != self.retain_labels[part]).sum()) / total
+        return at_most, True
+
+
+def _least_certain_first(logits: Tensor, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of the samples by how far the true class is ahead: an edit's errors show early that way."""
+    true = torch.from_numpy(labels)[:, None]
+    ahead = logits.gather(1, true).squeeze(1) - logits.scatter(1, true, -torch.inf).amax(dim=1)
+    return np.argsort(ahead.numpy(), kind="stable")
 
 
 def _is_output(model: nn.Module, name: str, example: Tensor) -> bool:
     """Whether the model returns what the module `name` returns, unchanged, and calls it once."""
     outputs: list[Tensor] = []
-    hook = model.get_submodule(name).register_forward_hook(lambda _module, args, output: outputs.append(output))
+    hook = model.get_submodule(name).register_forward_hook(lambda _module, _args, output: outputs.append(output))
     try:
         logits = predict_logits(model, example)
     finally:

@@ -64,3 +64,5 @@ def _reap(database: Database, settings: Settings, stopped: threading.Event) -> N
             refuse_unvalidated(database)
         except SQLAlchemyError as error:
             _log.warning("reap.database_unavailable", error=type(error).__name__)
+        except Exception:  # noqa: BLE001 without this thread a dead worker's jobs would stay running for ever
+            _log.exception("reap.broke")

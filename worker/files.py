@@ -1,5 +1,6 @@
 """A data set's files, found again and checked against the digests under which they were read first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def checked_files(dataset: Dataset, storage: LocalStorage, settings: Settings) -
         MalformedDataset: a path leads nowhere, or out of the operator's folder.
     """
     return [_checked(row, storage, settings) for row in dataset.sources]
+
+
+def check_unchanged(files: list[CheckedFile], rows: Sequence[DatasetSource]) -> None:
+    """Hash once more, after reading, those files that somebody else could have changed since: the operator's own.
+
+    Raises:
+        DigestMismatch: a file changed while it was read.
+    """
+    theirs = {row.id for row in rows if row.path is not None}
+    for file in files:
+        if file.row_id in theirs and hash_file(file.path)[0] != file.sha256:
+            msg = f"Expected the file of split {file.split!r} to stay as it is while it is read, got other bytes."
+            raise DigestMismatch(msg)
 
 
 def limits_of(settings: Settings) -> DatasetLimits:

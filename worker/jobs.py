@@ -1,5 +1,6 @@
 """From a lease to the code that does the work, and from whatever that raises to the job's state."""
 
+import errno
 import time
 from collections.abc import Callable
 
@@ -108,6 +109,8 @@ def _broke(lease: Lease, database: Database, settings: Settings, error: Exceptio
     problem = problems.unexpected(lease, error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         problem = problems.out_of_memory(lease)
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        problem = problems.disk_full(lease)
 
     def write() -> None:
         claims.attempt_failed(database, lease, problem, backoff=settings.retry_backoff)

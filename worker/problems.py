@@ -55,6 +55,26 @@ def out_of_memory(lease: Lease) -> Problem:
     }
 
 
+def disk_full(lease: Lease) -> Problem:
+    """The store, or the folder for temporary files, is full."""
+    return {
+        "slug": "disk-full",
+        "title": "The disk is full",
+        "detail": f"Attempt {lease.attempt} could not write its files, because the disk is full; "
+        "nothing of them is left.",
+    }
+
+
+def not_started(lease: Lease) -> Problem:
+    """The system gave us no process."""
+    return {
+        "slug": "runner-not-started",
+        "title": "The job's process could not be started",
+        "detail": f"In attempt {lease.attempt} the system refused to start the job's process; "
+        "the worker's machine may be out of memory or of processes.",
+    }
+
+
 def refused_by_engine(error: Exception) -> Problem:
     """The mathematics refuses this input; trying again would end the same."""
     return {"slug": "unlearning-refused", "title": "The engine refused", "detail": str(error)}

@@ -45,6 +45,7 @@ class Ending(Enum):
     CANCELLED = auto()
     OVERDUE = auto()
     STOPPED = auto()
+    NOT_STARTED = auto()
 
 
 class Supervisor:
@@ -101,7 +102,11 @@ class Supervisor:
             self._warm = None
             self._not_warm_before = time.monotonic() + WARM_AGAIN_SECONDS
         elif self._warm is None:
-            self._warm = RunnerProcess(self._command)
+            try:
+                self._warm = RunnerProcess(self._command)
+            except OSError as error:
+                _log.warning("runner.not_started", error=type(error).__name__)
+                self._not_warm_before = time.monotonic() + WARM_AGAIN_SECONDS
 
     def close(self) -> None:
         """End the process kept ready, if any."""
@@ -110,7 +115,11 @@ class Supervisor:
             self._warm = None
 
     def _run(self, lease: Lease, heart: Heart) -> tuple[Ending, int | None]:
-        runner = self._ordered(Order.of(lease, self._settings))
+        try:
+            runner = self._ordered(Order.of(lease, self._settings))
+        except OSError as error:
+            _log.warning("runner.not_started", **_facts(lease), error=type(error).__name__)
+            return Ending.NOT_STARTED, None
         try:
             ending, exit_code = self._watch(runner, heart)
             if ending in (Ending.CANCELLED, Ending.STOPPED):
@@ -173,6 +182,8 @@ class Supervisor:
             return lambda: claims.release(self._database, lease, reason="worker-stopping")
         if ending is Ending.OVERDUE:
             problem = problems.overdue(lease, self._settings.job_deadline)
+        elif ending is Ending.NOT_STARTED:
+            problem = problems.not_started(lease)
         else:
             problem = problems.died(lease, exit_code or 0)
         return lambda: claims.attempt_failed(self._database, lease, problem, backoff=self._settings.retry_backoff)

@@ -23,7 +23,7 @@ from models_store.input_spec import InputSpec
 from models_store.storage import LocalStorage
 from models_store.tables import Dataset, DatasetSource, Model, ModelVersion
 from models_store.weights import load_state
-from worker.files import CheckedFile, checked_files, limits_of
+from worker.files import CheckedFile, check_unchanged, checked_files, limits_of
 from worker.patience import patiently
 
 Row = TypeVar("Row", ModelVersion, Dataset)
@@ -62,7 +62,9 @@ def validate_dataset(lease: Lease, database: Database, storage: LocalStorage, se
     problem, files, found = None, list[CheckedFile](), None
     try:
         files = checked_files(dataset, storage, settings)
-        found = _checked(survey([file.source for file in files], limits_of(settings)), dataset.labels or [])
+        surveyed = survey([file.source for file in files], limits_of(settings))
+        check_unchanged(files, dataset.sources)
+        found = _checked(surveyed, dataset.labels or [])
     except ServiceError as error:
         problem = error.as_problem()
 

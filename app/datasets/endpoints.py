@@ -47,7 +47,7 @@ def _require_draft(held: Resources, who: Caller, name: str, split: str | None) -
 ReceivedContent = Annotated[StoredBlob, Depends(_received_content)]
 
 
-@router.post("", operation_id="register_dataset", status_code=201, responses=problems(409, 413))
+@router.post("", operation_id="register_dataset", status_code=201, responses=problems(409, 413, 415))
 def register_dataset(
     body: RegisterDataset, who: Writer, session: WritingSession, settings: CurrentSettings, response: Response
 ) -> DatasetOut:

@@ -11,7 +11,6 @@ from app.models import aliases, service, views
 from app.models.artifacts import open_artifact
 from app.models.download import MEDIA_TYPE, answer
 from app.models.paging import position
-from app.preconditions import Preconditions, etag
 from app.models.schemas import (
     AliasList,
     AliasOut,
@@ -27,6 +26,7 @@ from app.models.schemas import (
     VersionPage,
 )
 from app.models.uploads import receive, upload_body
+from app.preconditions import Preconditions, etag
 from app.resources import Resources
 from app.schemas import problems
 from models_store.headers import MAX_HEADER_BYTES, read_header
@@ -52,7 +52,10 @@ UPLOAD_ANSWERS: Answers = {
     200: {"model": VersionOut, "description": "These bytes are a version already."},
     **problems(400, 404, 413),
 }
-ALIAS_ANSWERS: Answers = {201: {"model": AliasOut, "description": "The alias is new."}, **problems(404, 409, 412, 428)}
+ALIAS_ANSWERS: Answers = {
+    201: {"model": AliasOut, "description": "The alias is new."},
+    **problems(404, 409, 412, 413, 415, 428),
+}
 
 
 def _preconditions(
@@ -85,7 +88,7 @@ def _require_model(held: Resources, who: Caller, name: str) -> None:
 ReceivedWeights = Annotated[StoredBlob, Depends(_received_weights)]
 
 
-@router.post("", operation_id="register_model", status_code=201, responses=problems(409))
+@router.post("", operation_id="register_model", status_code=201, responses=problems(409, 413, 415))
 def register_model(body: RegisterModel, who: Writer, session: WritingSession, response: Response) -> ModelOut:
     """Register a classifier: its architecture, its labels in the order of the outputs, its input.
 

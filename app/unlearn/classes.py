@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.errors import Conflict, Invalid
 from core.requests.tables import Job, UnlearnRequest
 from core.states import JobKind, JobState
-from models_store.registry import forgotten_classes
+from models_store.registry import AlreadyDeleted, forgotten_classes
 from models_store.tables import Model
 
 
@@ -33,13 +33,6 @@ class NoClassRetained(Invalid):
 
     slug = "no-class-retained"
     title = "No class would be left"
-
-
-class AlreadyDeleted(Conflict):
-    """The class has left the model before; a deleted class stays deleted."""
-
-    slug = "already-deleted"
-    title = "The class is already deleted"
 
 
 class AlreadyRequested(Conflict):

@@ -26,7 +26,7 @@ POLL_AFTER_SECONDS = 1
     operation_id="submit_request",
     status_code=202,
     response_model=UnlearnOut,
-    responses=problems(400, 404, 409, 413),
+    responses=problems(400, 404, 409, 413, 415),
 )
 def submit(
     body: UnlearnIn,

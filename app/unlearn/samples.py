@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import Conflict, Invalid
+from app.datasets.service import MissingSplit
+from core.errors import Invalid
 from core.policy.policies import Policy
-from core.states import DatasetState
 from models_store.tables import Dataset, Model
 
 MIN_TRAIN = 20
@@ -15,20 +15,6 @@ MIN_TRAIN = 20
 MIN_TEST = 10
 """Fewest test images of a class to be deleted."""
 MAX_LISTED = 100
-
-
-class DatasetNotReady(Conflict):
-    """The data set is still being read, or was refused."""
-
-    slug = "dataset-not-ready"
-    title = "The data set is not ready"
-
-
-class MissingSplit(Invalid):
-    """Members and non-members must both be there to be told apart."""
-
-    slug = "missing-split"
-    title = "The data set lacks a split"
 
 
 class LabelMismatch(Invalid):
@@ -54,17 +40,6 @@ class Counts:
     def of(self, split: str, index: int) -> int:
         """Images of one class in one split."""
         return self.splits.get(split, {}).get(index, 0)
-
-
-def refuse_unready(dataset: Dataset) -> None:
-    """Refuse a data set that nobody has read yet.
-
-    Raises:
-        DatasetNotReady: it is a draft, being validated, or refused.
-    """
-    if dataset.state != DatasetState.READY:
-        msg = f"Expected data set {dataset.name!r} to be ready, got one that is {dataset.state}."
-        raise DatasetNotReady(msg, state=str(dataset.state))
 
 
 def count_images(dataset: Dataset, model: Model, forgotten: set[int]) -> Counts:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Caller
 from app.errors import MalformedParameter
-from app.unlearn.classes import refuse_deleted, refuse_requested
+from app.unlearn.classes import refuse_all, refuse_deleted, refuse_requested
 from core.requests import claims
 from core.requests.moves import InvalidMove
 from core.requests.repository import find_request
@@ -75,14 +75,15 @@ def cancel(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
 def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
     """Queue a failed request again; the caller commits.
 
-    The model's row is locked, as in a submission: while this one lay failed, another may have taken its classes. The job
-    is locked before it, as a worker does when it publishes.
+    The model's row is locked, as in a submission: while this one lay failed, another may have taken its classes. The
+    job's is locked before it, as by a worker that publishes.
 
     Raises:
         UnknownRequest: the tenant has none with this id.
         InvalidMove: it has not failed.
         AlreadyDeleted: its classes are gone meanwhile.
         AlreadyRequested: another open request names them.
+        NoClassRetained: with the open requests, no class would be left.
     """
     request = find_request(session, who.tenant, job_id, lock=True)
     if request.job.state != JobState.FAILED:
@@ -90,7 +91,8 @@ def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
         raise InvalidMove(msg, state=str(request.job.state))
     model = find_model(session, who.tenant, request.model_name, lock=True)
     refuse_deleted(session, model, request.class_indices)
-    refuse_requested(session, model, request.class_indices)
+    being_deleted = refuse_requested(session, model, request.class_indices)
+    refuse_all(session, model, request.class_indices, being_deleted)
     claims.retry(session, request.job, actor=who.actor)
     return request
 

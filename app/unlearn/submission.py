@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Caller
 from app.unlearn.classes import refuse_all, refuse_deleted, refuse_requested, resolve_classes
-from app.unlearn.samples import count_images, refuse_few_samples, refuse_unready
+from app.unlearn.samples import count_images, refuse_few_samples
 from app.unlearn.schemas import UnlearnIn
 from core.clock import database_now
 from core.errors import Invalid
@@ -16,7 +16,14 @@ from core.requests.repository import enqueue
 from core.requests.spec import UnlearnSpec
 from core.requests.tables import UnlearnRequest
 from core.states import JobKind
-from models_store.registry import find_dataset, find_model, forgotten_classes, refuse_forgotten, resolve_base
+from models_store.registry import (
+    find_dataset,
+    find_model,
+    forgotten_classes,
+    refuse_forgotten,
+    refuse_unready,
+    resolve_base,
+)
 from models_store.tables import Model
 
 EASTERNMOST = timedelta(hours=14)

@@ -14,7 +14,7 @@ from models_store.architectures import build, initialise
 from models_store.weights import save_state
 
 ARCHITECTURE = "expunge/small_convnet"
-EPOCHS = 40
+EPOCHS = 30
 BATCH = 64
 LABEL_SMOOTHING = 0.1
 """Keeps the features of a class close together, which helps accuracy, and a deletion too."""

@@ -26,6 +26,13 @@ class LooserThreshold(Invalid):
     title = "A threshold may only be tightened"
 
 
+class ImpossibleThreshold(Invalid):
+    """A request asked for a margin that no result can meet."""
+
+    slug = "impossible-threshold"
+    title = "No result could pass this threshold"
+
+
 class TestName(StrEnum):
     """The tests that a policy may name; each is measured for every unlearning job."""
 
@@ -43,6 +50,10 @@ class TestName(StrEnum):
     """Membership attack: training against test images of the forgotten classes; 0.5 tells nothing apart."""
     RESTORED_HEAD_FORGET_ACCURACY = "restored_head_forget_accuracy"
     """Forget accuracy after the original's last layer is put back on the new features."""
+
+
+RATES = frozenset(TestName) - {TestName.RETAIN_ACCURACY_DROP, TestName.MEMBERSHIP_AUC}
+"""Shares of images: their interval reaches above 0 however many images there are."""
 
 
 class Margin(BaseModel):
@@ -84,8 +95,12 @@ class Policy(BaseModel):
 
         Raises:
             LooserThreshold: a margin is wider than the policy's own.
+            ImpossibleThreshold: a share of images is to be 0 with certainty.
         """
         for name, margin in thresholds.items():
+            if name in RATES and margin.at_most is not None and margin.at_most <= 0:
+                msg = f"Expected at_most above 0 for {name}: an interval from finitely many images never ends at 0."
+                raise ImpossibleThreshold(msg, pointer=f"#/thresholds/{name}")
             own = self.deciding.get(name)
             if own is not None and not margin.is_within(own):
                 msg = (

@@ -6,6 +6,7 @@ and only then tell anyone the digest. A crash at any point leaves either no blob
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -111,5 +112,7 @@ class BlobWriter:
 
     def abort(self) -> None:
         """Drop everything written; harmless after `commit`."""
-        self._file.close()
+        with suppress(OSError):
+            # Closing writes what is still buffered, which fails on a full disk; the descriptor is closed all the same.
+            self._file.close()
         self._temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The life of a request over real HTTP, for the end-to-end tests."""
 
+from functools import partial
 from typing import Any
 
 import httpx
@@ -35,7 +36,10 @@ class Client:
         self.http.post("/models", json=body).raise_for_status()
         self.http.put(f"/models/{model}/weights", content=weights).raise_for_status()
         for path in (f"/datasets/{dataset}", f"/models/{model}/versions/1"):
-            wait_until(lambda path=path: self.get(path)["state"] == "ready", seconds=60, what=f"{path} to be ready")
+            wait_until(partial(self._is_ready, path), seconds=60, what=f"{path} to be ready")
+
+    def _is_ready(self, path: str) -> bool:
+        return bool(self.get(path)["state"] == "ready")
 
     def submit(self, *classes: str, model: str = "digits", dataset: str = "digits", **more: Any) -> str:
         """POST /unlearn; the id of the accepted request."""

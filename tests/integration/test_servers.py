@@ -4,8 +4,12 @@ import psycopg
 import pytest
 import redis
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
+from core.db.session import Database
+from core.requests.repository import enqueue
+from core.states import JobKind
 from tests.servers import CLAIM_KEY, PostgresServer, RedisNumber, find_redis
 from tests.throwaway import ThrowawayPostgres, ThrowawayRedis
 
@@ -62,3 +66,34 @@ def test_a_killed_postgresql_comes_back_with_what_was_committed(throwaway_postgr
 
     with psycopg.connect(throwaway_postgres.url) as connection:
         assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
+
+
+def test_a_database_that_was_given_back_is_as_new(migrated_postgres: URL, postgres_server: PostgresServer) -> None:
+    url = postgres_server.borrow_database(migrated_postgres)
+    fresh = rows(url)
+    assert add_job(url) == 1
+    postgres_server.give_back(url)
+    url = postgres_server.borrow_database(migrated_postgres)
+    assert rows(url) == fresh
+    assert add_job(url) == 1
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"), connection_to(url) as connection:
+        connection.execute("DELETE FROM audit_log")
+    postgres_server.give_back(url)
+
+
+def add_job(url: URL) -> int:
+    """Write a job and its ledger entry; the number that the job got."""
+    database = Database(url.render_as_string(hide_password=False), pooled=False)
+    with database.writing() as session:
+        return enqueue(session, JobKind.VALIDATE_VERSION, tenant="t", actor="a", spec={}, max_attempts=1).seq
+
+
+def rows(url: URL) -> tuple[object, ...] | None:
+    """Jobs and ledger entries there are, and the size and root that the ledger says it has."""
+    query = "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM audit_log), tree_size, last_leaf_hash, frontier"
+    with connection_to(url) as connection:
+        return connection.execute(f"{query} FROM audit_head").fetchone()
+
+
+def connection_to(url: URL) -> psycopg.Connection:
+    return psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))

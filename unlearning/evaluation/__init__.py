@@ -13,7 +13,7 @@ from unlearning.evaluation.accuracy import (
 )
 from unlearning.evaluation.controls import last_layer, last_layer_back, mask_bias
 from unlearning.evaluation.measure import Measure
-from unlearning.evaluation.membership import membership_measures, membership_scores
+from unlearning.evaluation.membership import membership_auc, membership_measures, membership_scores
 from unlearning.evaluation.svc_score import svc_score
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "last_layer",
     "last_layer_back",
     "mask_bias",
+    "membership_auc",
     "membership_measures",
     "membership_scores",
     "paired_drop",

@@ -14,7 +14,7 @@ from models_store.normalise import normalise
 Indices = NDArray[np.int64]
 
 BATCH_SIZE = 128
-VALIDATION_SHARE = 0.2
+VALIDATION_SHARE = 0.5
 MAX_VALIDATION = 1000
 _VALIDATION_STREAM = 1
 """Second word of the slice's seed, so that the slice and the draw of samples are independent of each other."""
@@ -62,7 +62,10 @@ class Images:
 def set_aside(labels: Indices, *, num_classes: int, seed: int) -> tuple[Indices, Indices]:
     """Split positions into those for measuring statistics and a class-balanced slice for choosing alphas.
 
-    Each class gives a fifth of its images, at least one if it has two, and no more than its share of `MAX_VALIDATION`.
+    Each class gives half of its images, at least one if it has two, and no more than its share of `MAX_VALIDATION`.
+    Half, because of a small class (90 images) a smaller share is too few to choose by: one image of 18 would move its
+    accuracy by 6 %, while a second moment changes little between 45 images and 72, each with many positions. A large
+    class reaches its share of the maximum either way and keeps nearly all of its images for the statistics.
 
     Returns:
         Both sides sorted and disjoint; together they are all positions.

@@ -6,42 +6,32 @@ first one published.
 
 from sqlalchemy.orm import Session
 
-from core.errors import Conflict
 from core.requests.claims import hold
 from core.requests.repository import find_request
 from core.requests.spec import UnlearnSpec
 from core.requests.tables import UnlearnRequest
-from core.states import DatasetState, VersionState
+from core.states import VersionState
 from models_store.datasets import Source
-from models_store.registry import find_dataset, find_model, forgotten_classes, resolve_base
+from models_store.registry import (
+    AlreadyDeleted,
+    find_dataset,
+    find_model,
+    forgotten_classes,
+    refuse_unready,
+    resolve_base,
+)
 from models_store.tables import Model, ModelVersion
-from worker.files import checked_files, limits_of
+from worker.files import check_unchanged, checked_files, limits_of
 from worker.patience import patiently
 from worker.pipeline.context import Context
 from worker.pipeline.materials import Blueprint, Materials
 from worker.pipeline.outputs import Loaded
 
 
-class AlreadyDeleted(Conflict):
-    """The classes left the model, and the base, while the request waited."""
-
-    slug = "already-deleted"
-    title = "Already deleted"
-
-
-class DatasetNotReady(Conflict):
-    """The data set is not, or no longer, fit for use."""
-
-    slug = "dataset-not-ready"
-    title = "The data set is not ready"
-
-
 def run(context: Context) -> Loaded:
     with context.database.reading() as session:
         dataset = find_dataset(session, context.tenant, context.spec.dataset)
-    if dataset.state != DatasetState.READY:
-        msg = f"Expected data set {dataset.name!r} to be ready, got one that is {dataset.state}."
-        raise DatasetNotReady(msg, state=str(dataset.state))
+    refuse_unready(dataset)
     files = checked_files(dataset, context.storage, context.settings)
 
     def settle() -> tuple[Loaded, Blueprint]:
@@ -52,6 +42,7 @@ def run(context: Context) -> Loaded:
     context.progress.reach(0.2)
     has_validation = "validation" in (dataset.summary or {}).get("counts", {})
     context.read = _read(context, loaded, blueprint, [file.source for file in files], has_validation=has_validation)
+    check_unchanged(files, dataset.sources)
     return loaded
 
 

@@ -31,6 +31,12 @@ SPEC = InputSpec(height=8, width=8, channels=1, mean=(0.3,), std=(0.37,))
 EPOCHS = 25
 
 
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated SQLite database of the test's own, or one of the kind that `on_both` asks for."""
+    return str(request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url"))
+
+
 @dataclass(frozen=True)
 class Learned:
     """Weights as stored bytes, and both splits as npz files."""

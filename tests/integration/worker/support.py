@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import select
 
 from core.db.session import Database
@@ -19,6 +20,9 @@ from core.states import JobKind
 from tests.throwaway import wait_until
 
 HERE = Path(__file__).parent
+
+on_both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+"""For tests about transactions. The others run on SQLite: on both kinds they would take twice the time."""
 
 
 def quick_settings(database_url: str, data_dir: Path, **more: Any) -> Settings:

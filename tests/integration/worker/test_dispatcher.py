@@ -18,7 +18,7 @@ from core.requests import claims
 from core.requests.tables import Job
 from core.settings import Settings
 from core.states import JobState
-from tests.integration.worker.support import add_job, job_of, quick_settings
+from tests.integration.worker.support import add_job, job_of, on_both, quick_settings
 from tests.throwaway import ThrowawayRedis, wait_until
 
 
@@ -62,6 +62,7 @@ def set_last_ring(database: Database, job_id: UUID, *, ago: timedelta) -> None:
         session.execute(update(Job).where(Job.id == job_id).values(last_ring_at=database_now(session) - ago))
 
 
+@on_both
 def test_it_rings_once_for_each_waiting_job_in_order(database: Database, dispatcher: Dispatcher, bell: Bell) -> None:
     ids = [add_job(database) for _ in range(3)]
     dispatcher.tick()
@@ -87,6 +88,7 @@ def test_a_ring_that_failed_is_tried_at_the_next_tick(database: Database, dispat
     assert dispatcher.tick().rung == (job_id,)
 
 
+@on_both
 def test_it_does_not_ring_for_running_or_later_jobs(database: Database, dispatcher: Dispatcher, bell: Bell) -> None:
     add_job(database)
     claims.claim(database, owner="w", ttl=timedelta(minutes=1))
@@ -98,6 +100,7 @@ def test_it_does_not_ring_for_running_or_later_jobs(database: Database, dispatch
     assert bell.rung == []
 
 
+@on_both
 def test_an_expired_lease_is_reaped_and_rung_for_in_one_tick(
     database: Database, dispatcher: Dispatcher, bell: Bell
 ) -> None:

@@ -1,9 +1,12 @@
 """The pipeline on a classifier that has learned: what is published, what is not, and what a second attempt repeats."""
 
+import errno
 import secrets
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +23,13 @@ from core.requests.spec import Method, UnlearnSpec
 from core.requests.tables import Job, JobStep, UnlearnRequest
 from core.states import JobKind, JobState, Step
 from models_store.registry import forgotten_classes
-from models_store.tables import Model, ModelVersion
+from models_store.storage import BlobWriter
+from models_store.tables import DatasetSource, Model, ModelVersion
 from tests.integration.worker.conftest import LABELS, Desk
-from tests.integration.worker.support import job_of
+from tests.integration.worker.support import job_of, on_both
 from tests.processes import Processes, Started, expunge_env
 from worker import jobs
-from worker.pipeline import publish, runner
+from worker.pipeline import materials, publish, runner
 from worker.supervisor import Supervisor
 
 LENIENT = Policy(name="lenient", version=1, deciding={TestName.FORGET_ACCURACY_TEST: Margin(at_most=0.5)})
@@ -93,6 +97,7 @@ def gone(desk: Desk) -> dict[int, UUID]:
         return forgotten_classes(session, session.get_one(Model, desk.model_id))
 
 
+@on_both
 def test_a_passed_verdict_publishes_one_version_with_everything_that_belongs_to_it(desk: Desk) -> None:
     job_id = submit(desk, [3])
     assert work(desk) == jobs.DONE
@@ -159,6 +164,7 @@ def test_a_verdict_that_does_not_pass_ends_rejected_with_all_measures_and_no_ver
     assert gone(desk) == {}
 
 
+@on_both
 def test_two_queued_requests_for_two_classes_end_with_both_gone(desk: Desk) -> None:
     first, second = submit(desk, [3]), submit(desk, [7])
     work(desk)
@@ -213,6 +219,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(desk: Desk
     assert digests[0] == digests[1] != digests[2]
 
 
+@on_both
 def test_an_old_fence_publishes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(desk, [3])
     lease = claim(desk)
@@ -302,7 +309,7 @@ def test_a_measure_that_breaks_is_inconclusive_and_not_a_crash(desk: Desk, monke
     def broken(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(verify, "membership_measures", broken)
+    monkeypatch.setattr(verify, "membership_auc", broken)
     job_id = submit(desk, [3], policy=STANDARD)
     work(desk)
     job = job_of(desk.database, job_id)
@@ -320,6 +327,56 @@ def test_a_job_asked_to_stop_stops_between_batches_and_leaves_no_final_state(des
     assert work(desk, must_stop=lambda: next(calls) > 5) == jobs.STOPPED
     assert job_of(desk.database, job_id).state == JobState.RUNNING
     assert len(versions_of(desk.database)) == 1
+
+
+def test_a_full_disk_fails_the_attempt_in_words_and_the_next_one_publishes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(desk, [3])
+    with monkeypatch.context() as patch:
+
+        def full(*_args: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(BlobWriter, "write", full)
+        assert work(desk) == jobs.BROKEN
+    job = job_of(desk.database, job_id)
+    assert (job.state, job.problem and job.problem["slug"]) == (JobState.QUEUED, "disk-full")
+    assert len(versions_of(desk.database)) == 1
+    assert not list(desk.settings.artifacts_dir.glob("tmp/*"))
+    work(desk)
+    assert job_of(desk.database, job_id).state == JobState.PUBLISHED
+
+
+def test_a_missing_gpu_is_refused_once_and_in_words(desk: Desk) -> None:
+    job_id = submit(desk, [3])
+    lease = claim(desk)
+    assert jobs.run(lease, desk.settings.model_copy(update={"device": "cuda"}), lambda: False) == jobs.DONE
+    job = job_of(desk.database, job_id)
+    assert (job.state, job.attempt, job.problem and job.problem["slug"]) == (JobState.FAILED, 1, "device-missing")
+
+
+def test_a_file_of_the_operator_that_changes_while_it_is_read_is_noticed(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk.database.writing() as session:
+        for row in session.execute(select(DatasetSource)).scalars():
+            (tmp_path / f"{row.split}.npz").write_bytes(desk.storage.path(str(row.sha256)).read_bytes())
+            row.path = f"{row.split}.npz"
+    desk = replace(desk, settings=desk.settings.model_copy(update={"dataset_root": tmp_path}))
+    job_id = submit(desk, [3])
+    read = materials.Blueprint.images
+
+    def changed(*args: Any) -> Any:
+        found = read(*args)
+        if args[2] == "test":
+            (tmp_path / "test.npz").write_bytes(b"others")
+        return found
+
+    monkeypatch.setattr(materials.Blueprint, "images", changed)
+    work(desk)
+    job = job_of(desk.database, job_id)
+    assert (job.state, job.problem and job.problem["slug"]) == (JobState.FAILED, "stored-digest-mismatch")
 
 
 def test_damaged_weights_fail_the_job_without_another_attempt(desk: Desk) -> None:
@@ -347,6 +404,7 @@ def test_the_real_process_runs_a_job_from_claim_to_publication(desk: Desk) -> No
     assert job_of(desk.database, again).state == JobState.REJECTED
 
 
+@on_both
 def test_killing_the_whole_worker_in_the_middle_of_a_job_ends_in_exactly_one_version(
     desk: Desk, processes: Processes
 ) -> None:
@@ -368,8 +426,8 @@ def start_worker(desk: Desk, processes: Processes) -> Started:
     env = expunge_env(
         database_url=desk.settings.database_url,
         data_dir=desk.settings.data_dir,
-        EXPUNGE_LEASE_TTL="10",
-        EXPUNGE_HEARTBEAT_INTERVAL="1",
+        EXPUNGE_LEASE_TTL="6",
+        EXPUNGE_HEARTBEAT_INTERVAL="0.5",
         EXPUNGE_REAP_INTERVAL="0.5",
     )
     program = "from core.settings import get_settings; from worker.embedded import run; run(get_settings())"

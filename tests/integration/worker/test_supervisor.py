@@ -26,11 +26,13 @@ from tests.integration.worker.support import (
     job_of,
     noted_pid,
     num_entries,
+    on_both,
     quick_settings,
     wait_gone,
 )
 from tests.processes import Processes, expunge_env
 from tests.throwaway import wait_until
+from worker import supervisor as supervisor_module
 from worker.supervisor import Supervisor
 
 
@@ -78,6 +80,7 @@ def test_nothing_to_do_starts_no_process(database: Database, settings: Settings)
     assert not list(settings.data_dir.glob("pid-*"))
 
 
+@on_both
 def test_a_job_that_finishes_keeps_what_it_wrote(database: Database, settings: Settings) -> None:
     job_id = add_job(database)
     assert run(database, settings, "finish") is True
@@ -106,6 +109,21 @@ def test_a_process_that_ends_without_a_result_fails_its_attempt(
     assert problem["exit_code"] == code
 
 
+def test_a_machine_that_cannot_start_a_process_fails_the_attempt_and_not_the_worker(
+    database: Database, settings: Settings
+) -> None:
+    job_id = add_job(database)
+    warm = settings.model_copy(update={"keep_runner_warm": True})
+    supervisor = Supervisor(database, warm, command=["/nowhere/to/be/found"])
+    supervisor.warm_up()
+    assert supervisor.run_next() is True
+    job = job_of(database, job_id)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
+    assert job.problem is not None
+    assert job.problem["slug"] == "runner-not-started"
+
+
+@on_both
 def test_a_poisonous_job_is_failed_after_its_last_attempt_and_the_worker_goes_on(
     database: Database, settings: Settings
 ) -> None:
@@ -138,8 +156,10 @@ def test_a_cancelled_job_is_stopped_and_ends_cancelled(
     database: Database,
     settings: Settings,
     meanwhile: Callable[[Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
     behaviour: str,
 ) -> None:
+    monkeypatch.setattr(supervisor_module, "GRACE_SECONDS", 0.5)
     job_id = add_job(database)
 
     def cancel() -> None:
@@ -156,6 +176,7 @@ def test_a_cancelled_job_is_stopped_and_ends_cancelled(
     assert not is_running(noted_pid(settings.data_dir / "pid-1"))
 
 
+@on_both
 def test_a_stolen_lease_kills_the_group_and_nothing_more_is_written(
     database: Database, settings: Settings, meanwhile: Callable[[Callable[[], object]], None]
 ) -> None:
@@ -182,6 +203,7 @@ def test_a_stolen_lease_kills_the_group_and_nothing_more_is_written(
     assert [num_entries(database, job_id)] == entries
 
 
+@on_both
 def test_a_process_that_went_on_under_an_old_fence_writes_nothing(
     database: Database, settings: Settings, meanwhile: Callable[[Callable[[], object]], None]
 ) -> None:
@@ -206,7 +228,7 @@ def test_a_process_that_went_on_under_an_old_fence_writes_nothing(
 def test_a_supervisor_that_cannot_renew_its_lease_kills_the_job_before_the_lease_ends(
     database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ttl = timedelta(seconds=12)  # long enough for the process to have started, on a busy machine too
+    ttl = timedelta(seconds=9)  # long enough for the process to have started, on a busy machine too
     settings = quick_settings(database_url, tmp_path, lease_ttl=ttl)
     job_id = add_job(database)
 

@@ -19,7 +19,7 @@ from models_store.registry import add_version
 from models_store.tables import Dataset, DatasetSource, Model, ModelVersion
 from models_store.weights import save_state
 from tests.integration.worker.conftest import ARCHITECTURE, NUM_CLASSES, Desk, Learned
-from tests.integration.worker.support import job_of
+from tests.integration.worker.support import job_of, on_both
 from worker import jobs
 from worker.aftermath import refuse_unvalidated
 
@@ -51,6 +51,7 @@ def version_of(desk: Desk, version_id: int) -> ModelVersion:
         return session.get_one(ModelVersion, version_id)
 
 
+@on_both
 def test_weights_that_fit_become_ready(desk: Desk, learned: Learned) -> None:
     job_id, version_id = upload(desk, learned.weights)
     work(desk)
@@ -137,6 +138,7 @@ def arrays() -> bytes:
     return buffer.getvalue()
 
 
+@on_both
 def test_a_file_that_kills_every_process_that_reads_it_ends_refused(desk: Desk, learned: Learned) -> None:
     _job_id, version_id = upload(desk, learned.weights)
     dataset_job = register(desk, arrays())
@@ -154,6 +156,7 @@ def test_a_file_that_kills_every_process_that_reads_it_ends_refused(desk: Desk, 
     assert (dataset_of(desk).state, dataset_of(desk).problem) == (DatasetState.REFUSED, problem)
 
 
+@on_both
 def test_a_data_set_is_counted_and_becomes_ready(desk: Desk) -> None:
     job_id = register(desk, arrays(), labels=["cat", "dog"])
     work(desk)

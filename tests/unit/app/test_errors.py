@@ -1,9 +1,14 @@
 """Errors get their status by family and say where the offending member is."""
 
+import importlib
 import inspect
+import pkgutil
 
 import pytest
 
+import app
+import core
+import models_store
 from app.errors import STATUS, pointer_into, status_of
 from core import errors as service
 from core.requests.moves import InvalidMove
@@ -20,6 +25,19 @@ def test_every_family_has_a_status() -> None:
         if issubclass(kind, service.ServiceError) and kind not in NEVER_ANSWERED
     }
     assert families <= set(STATUS)
+
+
+def test_every_type_of_problem_has_one_title() -> None:
+    for room in (app, core, models_store):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            importlib.import_module(module.name)
+    titles: dict[str, set[str]] = {}
+    kinds = [service.ServiceError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        titles.setdefault(kind.slug, set()).add(kind.title)
+    assert {slug: told for slug, told in titles.items() if len(told) > 1} == {}
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fixtures.small_models import Leaking, SmallConvNet, leaking_digits, normal, seeded
+from tests.fixtures.small_models import Leaking, SmallConvNet, normal, seeded
 from unlearning import Choice, LayerStatistics, choose, collect, draw_samples, erase_from_statistics
 from unlearning.errors import ClassIndexOutOfRange, EmptySide, OptionOutOfRange, ShapeError
 from unlearning.evaluation.accuracy import predict_logits
 from unlearning.tuning import Candidate
 
 FORGET = 8
-
-
-@pytest.fixture(scope="module")
-def leaking() -> Leaking:
-    return leaking_digits()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +44,7 @@ def test_the_score_of_the_winner_is_what_an_applied_edit_really_scores(
     assert best.forget_accuracy == pytest.approx(right[gone].mean())
     assert best.recovered == pytest.approx(min(1, back[gone].mean() / choice.forget_accuracy))
     assert best.score > 0.7
-    assert len(choice.candidates) == 5 * 5 * 2  # four layers: half and two thirds are the same depth
+    assert {len(candidate.layers) for candidate in choice.candidates} == {4, 2}  # half and two thirds are the same
 
 
 def test_skipping_hopeless_candidates_never_changes_the_winner(
@@ -65,6 +60,59 @@ def test_skipping_hopeless_candidates_never_changes_the_winner(
     ]
     assert choice.best == max(alone, key=Candidate.rank)
     assert any(candidate.retain_accuracy is None for candidate in choice.candidates)
+
+
+def test_a_large_grid_is_searched_every_second_value_first_and_then_beside_the_best(
+    leaking: Leaking, sides: tuple[LayerStatistics, LayerStatistics]
+) -> None:
+    alphas_r, alphas_f = (10.0, 30.0, 100.0, 300.0, 1000.0), (1.0, 3.0, 10.0, 30.0, 100.0)
+    seen: list[tuple[str, int, int | None]] = []
+    found = chosen(leaking, sides, depths=[0.0], progress=lambda *step: seen.append(step))
+    tried = [(alphas_r.index(one.alpha_r), alphas_f.index(one.alpha_f)) for one in found.candidates]
+    assert len(tried) == len(set(tried)) == len(seen)
+    assert sorted(tried[:9]) == [(r, f) for r in (0, 2, 4) for f in (0, 2, 4)]
+    r, f = max(zip(tried[:9], found.candidates[:9], strict=True), key=lambda item: item[1].rank())[0]
+    beside = {(r - 1, f), (r + 1, f), (r, f - 1), (r, f + 1)}
+    assert set(tried[9:]) == {pair for pair in beside if set(pair) <= set(range(5))}
+    assert found.best == max(found.candidates, key=Candidate.rank)
+    assert seen[-1][1] <= (seen[-1][2] or 0) == 13
+
+
+def test_a_candidate_that_was_not_measured_to_the_end_never_wins(
+    leaking: Leaking, sides: tuple[LayerStatistics, LayerStatistics]
+) -> None:
+    found = chosen(leaking, sides, batch_size=16)
+    assert found.best == chosen(leaking, sides, batch_size=1000).best
+    skipped = [candidate for candidate in found.candidates if candidate.retain_accuracy is None]
+    assert skipped
+    assert all(candidate.score < found.best.score for candidate in skipped)
+
+
+class Scaled(torch.nn.Module):
+    """Does something to the outputs of its last layer."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(self.inner(x), dim=1)
+
+
+def test_a_model_that_goes_on_after_its_last_layer_is_judged_alike(leaking: Leaking) -> None:
+    x, y = leaking.train
+    draw = draw_samples(y, {FORGET}, num_classes=10, num_samples=200)
+    inputs, labels = leaking.validation
+    bests = []
+    for model in (leaking.model, Scaled(leaking.model)):
+        sides = collect(model, [x[draw.retain]]), collect(model, [x[draw.forget]], side="forget")
+        grid = {"alphas_r": [30.0], "alphas_f": [10.0], "depths": [0.0]}
+        bests.append(choose(model, *sides, inputs=inputs, labels=labels, classes={FORGET}, **grid).best)  # type: ignore[arg-type]
+    assert (bests[0].forget_accuracy, bests[0].recovered, bests[0].score) == pytest.approx((
+        bests[1].forget_accuracy,
+        bests[1].recovered,
+        bests[1].score,
+    ))
 
 
 def test_an_edit_of_the_last_layer_alone_scores_nothing(

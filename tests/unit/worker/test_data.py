@@ -24,10 +24,10 @@ def test_both_sides_together_are_everything_and_share_nothing() -> None:
     assert sorted([*rest, *aside]) == list(range(100))
 
 
-def test_each_class_gives_a_fifth_and_a_single_image_is_left_where_it_is() -> None:
+def test_each_class_gives_half_and_a_single_image_is_left_where_it_is() -> None:
     labels = labels_of(50, 20, 2, 1, 0)
     _rest, aside = set_aside(labels, num_classes=5, seed=0)
-    assert np.bincount(labels[aside], minlength=5).tolist() == [10, 4, 1, 0, 0]
+    assert np.bincount(labels[aside], minlength=5).tolist() == [25, 10, 1, 0, 0]
 
 
 def test_a_large_class_gives_no_more_than_its_share() -> None:

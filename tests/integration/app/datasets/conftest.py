@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.app.models.apis import Api
+from tests.integration.app.api import Api
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def api(database_url: str, tmp_path: Path, root: Path) -> Iterator[Api]:
     """On SQLite and on PostgreSQL."""
-    api = Api(database_url, tmp_path / "data", {"max_dataset_bytes": 20_000, "dataset_root": root})
+    api = Api(database_url, tmp_path / "data", max_dataset_bytes=20_000, dataset_root=root)
     yield api
     api.app.state.resources.close()

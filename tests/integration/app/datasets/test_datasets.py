@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from core.requests.tables import Job
 from core.states import DatasetState, JobKind, JobState
 from models_store.tables import Dataset
-from tests.integration.app.models.apis import Api
+from tests.integration.app.api import Api
 
 CONTENT = "/datasets/digits/content"
 SEAL = "/datasets/digits/seal"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.app.models.apis import Api
+from tests.integration.app.api import Api
 
 
 def test_files_below_the_folder_are_a_sealed_set(api: Api) -> None:
@@ -27,7 +27,7 @@ def test_link_that_stays_below_the_folder_is_kept_as_the_place_it_leads_to(api: 
 
 def test_folder_may_itself_be_a_link(database_url: str, tmp_path: Path, root: Path) -> None:
     (tmp_path / "link").symlink_to(root)
-    api = Api(database_url, tmp_path / "data", {"dataset_root": tmp_path / "link"})
+    api = Api(database_url, tmp_path / "data", dataset_root=tmp_path / "link")
     assert api.call("POST", "/datasets", body={"name": "digits", "paths": {"all": "whole.zip"}}).status == 201
     api.app.state.resources.close()
 

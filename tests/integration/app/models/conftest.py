@@ -8,13 +8,13 @@ from sqlalchemy import update
 
 from core.states import VersionState
 from models_store.tables import ModelVersion
-from tests.integration.app.models.apis import Api, registration, safetensors
+from tests.integration.app.api import Api, registration, safetensors
 
 
 @pytest.fixture
 def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
     """On SQLite and on PostgreSQL."""
-    api = Api(database_url, tmp_path / "data", {"max_weights_bytes": 100_000})
+    api = Api(database_url, tmp_path / "data", max_weights_bytes=100_000)
     yield api
     api.app.state.resources.close()
 

@@ -1,15 +1,10 @@
 """Names that move over versions, and movers who must say what they saw."""
 
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
-from core.clock import database_now
-from core.requests.tables import Job
-from models_store.tables import ForgottenClass, ModelVersion
-from tests.integration.app.models.apis import Api, safetensors
+from tests.integration.app.api import Api, forget, safetensors
 
 ALIAS = "/models/digits/aliases/production"
 
@@ -88,13 +83,13 @@ def test_version_under_validation_gets_no_alias(ready: Api) -> None:
 
 
 def test_version_that_holds_a_deleted_class_gets_no_alias(ready: Api) -> None:
-    forget(ready, class_index=2)
+    forget(ready, 2, model_name="digits")
     answer = ready.call("PUT", ALIAS, body={"version": 1}, if_none_match="*")
     assert (answer.status, answer.slug, answer.json()["class_indices"]) == (409, "holds-forgotten-class", [2])
 
 
 def test_deleted_class_is_shown_with_the_request_that_removed_it(ready: Api) -> None:
-    job = forget(ready, class_index=2)
+    job = forget(ready, 2, model_name="digits")
     assert ready.call("GET", "/models/digits").json()["forgotten"] == [
         {"index": 2, "label": "two", "request": str(job), "links": {"request": f"/unlearn/{job}"}}
     ]
@@ -114,22 +109,3 @@ def test_bad_alias_name_is_refused(ready: Api) -> None:
     for name in ("7", "Production", "-x", "a" * 65, "a b"):
         answer = ready.call("PUT", f"/models/digits/aliases/{name}", body={"version": 1}, if_none_match="*")
         assert (answer.status, answer.json()["errors"][0]["parameter"]) == (422, "alias")
-
-
-def forget(api: Api, class_index: int) -> UUID:
-    """Write down that a class is gone, as a published request would."""
-    with api.database.writing() as session:
-        job = session.execute(select(Job)).scalars().one()
-        version = session.execute(select(ModelVersion)).scalars().one()
-        session.add(
-            ForgottenClass(
-                model_id=version.model_id,
-                class_index=class_index,
-                tenant="default",
-                actor="test",
-                job_id=job.id,
-                version_id=version.id,
-                forgotten_at=database_now(session),
-            )
-        )
-        return job.id

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.app.models.apis import Api
+from tests.integration.app.api import Api
 
 ARTIFACT = "/models/digits/versions/1/artifact"
 

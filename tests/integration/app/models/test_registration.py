@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.keys import service as keys
-from tests.integration.app.models.apis import Api, registration
+from tests.integration.app.api import Api, registration
 
 INPUT = registration()["input"]
 BAD: list[tuple[dict[str, Any], str]] = [

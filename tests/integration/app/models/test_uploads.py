@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from core.requests.tables import Job
 from core.states import JobKind, JobState
 from models_store.tables import ModelVersion
-from tests.integration.app.models.apis import Api, registration, safetensors
+from tests.integration.app.api import Api, registration, safetensors
 
 WEIGHTS = "/models/digits/weights"
 

@@ -11,8 +11,7 @@ import pytest
 from app.unlearn import events
 from core.requests import claims
 from core.states import JobState
-from tests.integration.app.api import Api, body
-from tests.integration.app.unlearn.test_submission import forget
+from tests.integration.app.api import Api, body, forget
 
 MINUTE = timedelta(minutes=1)
 PROBLEM = {"slug": "boom", "title": "Boom", "detail": "It broke."}
@@ -145,6 +144,23 @@ def test_a_failed_request_whose_class_another_one_took_over_cannot_be_retried(ap
     submit(api, "ant")
     answer = api.local.post(f"{path}/retry")
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:expunge:problem:already-requested")
+
+
+def test_a_failed_request_that_would_leave_no_class_any_more_cannot_be_retried(small_api: Api) -> None:
+    path = submit(small_api, "ant", "bee")
+    end(small_api, claim(small_api), JobState.FAILED)
+    submit(small_api, "cat", "dog")
+    answer = small_api.local.post(f"{path}/retry")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:expunge:problem:no-class-retained")
+
+
+def test_a_request_tried_again_begins_at_zero(small_api: Api) -> None:
+    path = submit(small_api, "ant")
+    lease = claim(small_api)
+    claims.report_progress(small_api.database, lease, step="verify", percent=80)
+    end(small_api, lease, JobState.FAILED)
+    retried = small_api.local.post(f"{path}/retry").json()
+    assert (retried["step"], retried["percent"]) == (None, 0)
 
 
 def read_events(text: str) -> list[tuple[str, int, dict[str, object]]]:

@@ -6,43 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from core.ledger.tables import LedgerEntry
-from core.requests.repository import enqueue
 from core.requests.spec import UnlearnSpec
 from core.requests.tables import Job, UnlearnRequest
-from core.states import DatasetState, JobKind, JobState, VersionState
+from core.states import DatasetState, VersionState
 from models_store.registry import find_model
-from models_store.tables import ForgottenClass
-from tests.integration.app.api import LABELS, Api, add_dataset, add_model, add_ready_version, body, enough
-
-
-def forget(api: Api, index: int, *, tenant: str = "default") -> UUID:
-    """A class that left the model earlier, in a version of its own."""
-    with api.database.writing() as session:
-        model = find_model(session, tenant, "m")
-        job_id = _finished_job(session)
-        version = add_ready_version(session, model, forgotten=[index])
-        now = version.created_at
-        session.add(
-            ForgottenClass(
-                model_id=model.id,
-                class_index=index,
-                tenant=tenant,
-                actor="test",
-                job_id=job_id,
-                version_id=version.id,
-                forgotten_at=now,
-            )
-        )
-    return job_id
-
-
-def _finished_job(session: Session) -> UUID:
-    job = enqueue(session, JobKind.VALIDATE_VERSION, tenant="default", actor="test", spec={}, max_attempts=1)
-    job.state = JobState.COMPLETED
-    return job.id
+from tests.integration.app.api import LABELS, Api, add_dataset, add_model, add_ready_version, body, enough, forget
 
 
 def count(api: Api) -> tuple[int, int]:
@@ -246,6 +216,14 @@ def test_a_model_without_weights_has_no_version_to_erase_from(small_api: Api) ->
         add_model(session, "default", LABELS, name="empty")
     answer = small_api.local.post("/unlearn", json=body("ant", model="empty"))
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:expunge:problem:unknown-version")
+
+
+def test_a_model_whose_only_weights_are_being_checked_is_not_ready_rather_than_unknown(small_api: Api) -> None:
+    with small_api.database.writing() as session:
+        model = add_model(session, "default", LABELS, name="young")
+        add_ready_version(session, model, state=VersionState.VALIDATING)
+    answer = small_api.local.post("/unlearn", json=body("ant", model="young"))
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:expunge:problem:version-not-ready")
 
 
 @pytest.mark.parametrize("state", [DatasetState.DRAFT, DatasetState.VALIDATING, DatasetState.REFUSED])

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.unlearn.samples import LabelMismatch, MissingSplit, count_images
+from app.datasets.service import MissingSplit
+from app.unlearn.samples import LabelMismatch, count_images
 from models_store.tables import Dataset, Model
 
 MODEL = Model(name="m", labels=["zero", "one", "two"])

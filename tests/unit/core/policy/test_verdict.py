@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from core.policy.policies import STANDARD, LooserThreshold, Margin, Policy, TestName, UnknownPolicy, policy_named
+from core.policy.policies import (
+    STANDARD,
+    ImpossibleThreshold,
+    LooserThreshold,
+    Margin,
+    Policy,
+    TestName,
+    UnknownPolicy,
+    policy_named,
+)
 from core.policy.verdict import Evidence, Outcome, PassedVerdict, judge
 
 AUC = TestName.MEMBERSHIP_AUC
@@ -79,6 +88,12 @@ def test_a_threshold_may_be_tightened_or_added() -> None:
 def test_a_looser_threshold_is_refused(margin: Margin) -> None:
     with pytest.raises(LooserThreshold, match="forget_accuracy_test"):
         POLICY.tightened({FORGET: margin})
+
+
+def test_a_threshold_that_no_result_can_meet_is_refused() -> None:
+    with pytest.raises(ImpossibleThreshold, match="above 0 for false_forget_rate"):
+        POLICY.tightened({TestName.FALSE_FORGET_RATE: Margin(at_most=0.0)})
+    POLICY.tightened({TestName.RETAIN_ACCURACY_DROP: Margin(at_most=-0.01)})
 
 
 def test_an_open_side_is_looser_than_a_closed_one() -> None:

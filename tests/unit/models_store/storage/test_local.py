@@ -52,6 +52,18 @@ def test_the_same_bytes_are_kept_once_and_not_written_again(storage: LocalStorag
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(storage: LocalStorage, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), storage.writer(max_bytes=1 << 20) as writer:  # noqa: PT012 the whole way
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, writer._file.fileno())
+        os.close(full)
+        writer.write(CONTENT[:100])  # stays in the buffer, so closing meets the full disk once more
+        writer.commit()
+    assert not leftovers(tmp_path)
+    assert not storage.exists(DIGEST)
+
+
 def test_a_damaged_blob_is_replaced_by_sound_bytes(storage: LocalStorage) -> None:
     put(storage)
     storage.path(DIGEST).write_bytes(b"\0" * len(CONTENT))

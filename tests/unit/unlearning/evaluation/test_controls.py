@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.fixtures.small_models import Leaking, SmallConvNet, leaking_digits, normal, seeded
+from tests.fixtures.small_models import Leaking, SmallConvNet, normal, seeded
 from unlearning import draw_samples, erase_classes
 from unlearning.errors import NothingToProject, WeightsDoNotFit
 from unlearning.evaluation import (
@@ -22,11 +22,6 @@ from unlearning.evaluation import (
 )
 
 FORGET = 8
-
-
-@pytest.fixture(scope="module")
-def leaking() -> Leaking:
-    return leaking_digits()
 
 
 def accuracies(model: nn.Module, leaking: Leaking) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fixtures.small_models import Leaking, leaking_digits, normal
+from tests.fixtures.small_models import Leaking, normal
 from unlearning.errors import EmptySide, NonFinite, OptionOutOfRange, ShapeError
 from unlearning.evaluation import mask_bias, membership_measures, membership_scores, predict_logits
 from unlearning.evaluation.measure import Measure
@@ -98,11 +98,6 @@ def test_the_balanced_accuracy_is_not_judged_on_the_samples_its_threshold_was_ch
     in_sample = np.mean([0.5 + found["membership_advantage"].value / 2 for found in values])
     assert abs(honest - 0.5) < 0.06
     assert in_sample > 0.6
-
-
-@pytest.fixture(scope="module")
-def leaking() -> Leaking:
-    return leaking_digits()
 
 
 def test_the_attack_succeeds_on_a_model_that_learned_by_heart_and_a_masked_bias_does_not_stop_it(
