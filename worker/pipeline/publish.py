@@ -4,7 +4,6 @@ The order of locks is job, model, head of the ledger, everywhere. The fence is a
 while it computed writes nothing, and its candidate is an orphan in the store.
 """
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,7 +14,6 @@ from core.ledger.entries import decimal
 from core.policy.verdict import PassedVerdict, Verdict
 from core.requests.claims import finish, hold
 from core.requests.repository import find_request
-from core.requests.tables import JobStep
 from core.states import JobState, Step, VersionState
 from models_store.registry import add_version, forgotten_classes
 from models_store.tables import ForgottenClass, Model, ModelVersion
@@ -90,7 +88,7 @@ def _publish(session: Session, context: Context, verdict: Verdict) -> None:
         "sha256": version.artifact_sha256,
         "manifest_sha256": digest(context.packaged.manifest),
     }
-    _note_step(session, context, version, began)
+    context.note_step(session, Step.PUBLISH, {"version": version.number, "sha256": version.artifact_sha256}, began)
     result = result_of(context, verdict, new_version=version.number)
     finish(session, context.lease, JobState.PUBLISHED, result=result, data=facts)
 
@@ -109,22 +107,6 @@ def _note_forgotten(session: Session, context: Context, version: ModelVersion, *
         )
         session.add(row)
     session.flush()
-
-
-def _note_step(session: Session, context: Context, version: ModelVersion, began: datetime) -> None:
-    output = {"version": version.number, "sha256": version.artifact_sha256}
-    row = JobStep(
-        job_id=context.lease.job_id,
-        step=Step.PUBLISH.value,
-        tenant=context.tenant,
-        actor=context.lease.actor,
-        fence=context.lease.fence,
-        started_at=began,
-        finished_at=database_now(session),
-        output=output,
-        output_sha256=digest(output),
-    )
-    session.merge(row)
 
 
 def result_of(context: Context, verdict: Verdict, *, new_version: int | None) -> dict[str, Any]:

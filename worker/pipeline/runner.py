@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
 
 from core import log
 from core.clock import database_now
@@ -99,24 +98,9 @@ def _record(context: Context, step: Step, inputs: str, started_at: datetime) -> 
     def write() -> None:
         with context.database.writing() as session:
             hold(session, context.lease)
-            _merge(session, context, step, content, started_at)
+            context.note_step(session, step, content, started_at)
 
     patiently(write, at_most=context.settings.lease_ttl)
-
-
-def _merge(session: Session, context: Context, step: Step, content: dict[str, Any], started_at: datetime) -> None:
-    row = JobStep(
-        job_id=context.lease.job_id,
-        step=step.value,
-        tenant=context.tenant,
-        actor=context.lease.actor,
-        fence=context.lease.fence,
-        started_at=started_at,
-        finished_at=database_now(session),
-        output=content,
-        output_sha256=digest(content),
-    )
-    session.merge(row)
 
 
 def _now(context: Context) -> datetime:

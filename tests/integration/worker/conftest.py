@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
+from core import log
 from core.clock import database_now
 from core.db.session import Database
 from core.settings import Settings
@@ -25,16 +26,31 @@ from models_store.tables import Dataset, DatasetSource, Model
 from models_store.weights import save_state
 from tests.integration.worker.support import quick_settings
 
+collect_ignore = ["fake_celery.py"]  # it is a Celery application and needs its Redis to be imported
+
 ARCHITECTURE, OPTIONS, NUM_CLASSES = "expunge/small_convnet", {"width": 8}, 10
 LABELS = [f"digit {index}" for index in range(NUM_CLASSES)]
 SPEC = InputSpec(height=8, width=8, channels=1, mean=(0.3,), std=(0.37,))
 EPOCHS = 25
 
 
+@pytest.fixture(scope="session", autouse=True)
+def logs_as_in_production() -> None:
+    """Without this a traceback is drawn with every local variable in it, which takes seconds for tensors."""
+    log.configure()
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     """A migrated SQLite database of the test's own, or one of the kind that `on_both` asks for."""
     return str(request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.dispose()
 
 
 @dataclass(frozen=True)

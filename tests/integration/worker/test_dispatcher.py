@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -33,13 +32,6 @@ class Bell:
         if not self.is_broken:
             self.rung.append(job_id)
         return not self.is_broken
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture
