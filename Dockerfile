@@ -41,7 +41,7 @@ ENV EXPUNGE_HOST=0.0.0.0 EXPUNGE_PORT=8080
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-c", "import os, urllib.request; \
 urllib.request.urlopen('http://127.0.0.1:' + os.environ['EXPUNGE_PORT'] + '/livez', timeout=2)"]
-CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8080", "--workers", "1", \
+CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8080", \
      "--limit-concurrency", "256", "--backlog", "512", "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "25", \
      "--h11-max-incomplete-event-size", "16384", "--limit-max-requests", "20000", "--limit-max-requests-jitter", "2000", \
      "--no-server-header", "--no-access-log"]

@@ -114,6 +114,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         msg = f"Expected to listen on {host} port {port}, got refused: {error.strerror}; choose another with --port."
         raise Failure(msg) from error
     with listener:
+        # Connections inherit it. asyncio sets it only on sockets made with an explicit protocol, and this one is not;
+        # without it an answer on a kept connection waits 40 ms for the other side's delayed ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

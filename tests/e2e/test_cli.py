@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.serving import listening
 from tests.processes import Processes, Started, expunge_env
 from tests.throwaway import free_port, wait_until
 
@@ -26,6 +28,15 @@ def env(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def serving(processes: Processes, env: dict[str, str]) -> Started:
     return processes.start("serve", [EXPUNGE, "serve", "--port", "0"], env)
+
+
+def test_accepted_connections_send_small_answers_at_once() -> None:
+    with (
+        listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def _run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import signal
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from cli.demo.training import Trained, train
 from core.ledger.export import check_export
 from tests.e2e.client import Client
 from tests.processes import Processes, Started, expunge_env
-from tests.throwaway import wait_until
+from tests.throwaway import free_port, wait_until
 
 SEED = 7
 
@@ -75,12 +74,6 @@ def cluster(processes: Processes, postgresql_url: str, clean_redis_url: str, tmp
     api.wait_for_http(f"{url}/readyz")
     with contextlib.closing(Client(url, key)) as client:
         yield Cluster(processes, env, url, client)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def new_key(processes: Processes, env: dict[str, str]) -> str:
