@@ -16,8 +16,11 @@ Indices = NDArray[np.int64]
 BATCH_SIZE = 128
 VALIDATION_SHARE = 0.5
 MAX_VALIDATION = 1000
+MAX_RETAINED_TRAIN = 4000
+"""Retained training images that verification looks at: their accuracy informs, and 4,000 tell it to one point."""
 _VALIDATION_STREAM = 1
 """Second word of the slice's seed, so that the slice and the draw of samples are independent of each other."""
+_VERIFICATION_STREAM = 2
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,16 @@ def set_aside(labels: Indices, *, num_classes: int, seed: int) -> tuple[Indices,
     chosen = np.sort(np.concatenate(aside)).astype(np.int64)
     rest = np.setdiff1d(np.arange(len(labels)), chosen).astype(np.int64)
     return rest, chosen
+
+
+def thinned(images: Images, *, whole: list[int], seed: int) -> Images:
+    """All images of the classes in `whole` and a random `MAX_RETAINED_TRAIN` of the others, in their old order."""
+    kept = np.isin(images.labels, whole)
+    others = np.flatnonzero(~kept)
+    if len(others) > MAX_RETAINED_TRAIN:
+        rng = np.random.default_rng([seed, _VERIFICATION_STREAM])
+        others = rng.choice(others, MAX_RETAINED_TRAIN, replace=False)
+    return images.subset(np.sort(np.concatenate([np.flatnonzero(kept), others])).astype(np.int64))
 
 
 def at_most(images: Images, *, num_classes: int, seed: int) -> Images:

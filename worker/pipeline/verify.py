@@ -33,13 +33,26 @@ from unlearning.evaluation import (
     svc_score,
 )
 from worker.pipeline.context import Context
-from worker.pipeline.data import Images
+from worker.pipeline.data import Images, thinned
 from worker.pipeline.outputs import Verified
 
 _log = log.get_logger("verify")
 
 BEYOND_RECOVERY = (torch.AcceleratorError, torch.OutOfMemoryError, JobCancelled)
 """After an error of the device nothing it says can be trusted: these end the attempt, not just one measure."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The images that are looked at: the whole test split, and of the training split what the measures need."""
+
+    train: Images
+    test: Images
+
+    @classmethod
+    def at(cls, context: Context) -> "Looked":
+        train = thinned(context.materials.train, whole=context.loaded.forget, seed=context.spec.seed)
+        return cls(train, context.materials.test)
 
 
 @dataclass(frozen=True)
@@ -72,12 +85,13 @@ class Findings:
 def run(context: Context) -> Verified:
     materials, forget = context.materials, context.loaded.forget
     candidate = materials.blueprint.network(context.storage, context.erased.sha256, context.device)
-    original = _answers(context, materials.base, (0.0, 0.4))
-    unlearned = _answers(context, candidate, (0.4, 0.8))
+    looked = Looked.at(context)
+    original = _answers(context, looked, materials.base, (0.0, 0.4))
+    unlearned = _answers(context, looked, candidate, (0.4, 0.8))
     before, after = Findings(), Findings()
-    _measure(context, original, before)
+    _measure(context, looked, original, before)
     context.progress.reach(0.9)
-    _measure(context, unlearned, after)
+    _measure(context, looked, unlearned, after)
     after.take("retain_accuracy_drop", partial(_drop, materials.test, forget, original.test, unlearned.test))
     after.take("restored_head_forget_accuracy", partial(_restored_head, context, candidate))
     context.progress.reach(1.0)
@@ -87,8 +101,8 @@ def run(context: Context) -> Verified:
     )
 
 
-def _answers(context: Context, network: nn.Module, span: tuple[float, float]) -> Answers:
-    train, test = context.materials.train, context.materials.test
+def _answers(context: Context, looked: Looked, network: nn.Module, span: tuple[float, float]) -> Answers:
+    train, test = looked.train, looked.test
     total = train.num_batches + test.num_batches
     middle = span[0] + (span[1] - span[0]) * train.num_batches / max(1, total)
     through = context.progress.through
@@ -98,9 +112,9 @@ def _answers(context: Context, network: nn.Module, span: tuple[float, float]) ->
     )
 
 
-def _measure(context: Context, answers: Answers, findings: Findings) -> None:
+def _measure(context: Context, looked: Looked, answers: Answers, findings: Findings) -> None:
     forget, groups, seed = context.loaded.forget, _groups(context), context.spec.seed
-    train, test = context.materials.train, context.materials.test
+    train, test = looked.train, looked.test
     for split, images, logits in (("test", test, answers.test), ("train", train, answers.train)):
         findings.take(f"retain_accuracy_{split}", partial(_accuracy, images, logits, forget, "retain_accuracy"))
         findings.take(f"forget_accuracy_{split}", partial(_worst_accuracy, images, logits, groups))

@@ -5,7 +5,7 @@ import pytest
 
 from models_store.datasets import ImageSet
 from models_store.input_spec import InputSpec
-from worker.pipeline.data import BATCH_SIZE, MAX_VALIDATION, Images, at_most, set_aside
+from worker.pipeline.data import BATCH_SIZE, MAX_RETAINED_TRAIN, MAX_VALIDATION, Images, at_most, set_aside, thinned
 
 SPEC = InputSpec(height=2, width=2, channels=1, mean=(0.5,), std=(0.5,))
 
@@ -47,6 +47,20 @@ def test_a_large_validation_split_is_thinned_and_keeps_small_classes_whole() -> 
     assert np.bincount(thin.labels).tolist() == [MAX_VALIDATION // 2, 7]
     small = images_of(labels_of(10, 7))
     assert at_most(small, num_classes=2, seed=0) is small
+
+
+def test_verification_sees_every_forgotten_image_and_a_seeded_part_of_many_others() -> None:
+    images = images_of(labels_of(MAX_RETAINED_TRAIN, 50, 500))
+    thin = thinned(images, whole=[1], seed=0)
+    assert np.bincount(thin.labels == 1).tolist() == [MAX_RETAINED_TRAIN, 50]
+    assert {0, 2} <= set(thin.labels.tolist())
+    assert thin.index.tolist() == sorted(thinned(images, whole=[1], seed=0).index.tolist())
+    assert thin.index.tolist() != thinned(images, whole=[1], seed=1).index.tolist()
+
+
+def test_verification_of_a_small_split_sees_all_of_it() -> None:
+    images = images_of(labels_of(30, 7))
+    assert thinned(images, whole=[1], seed=0).index.tolist() == list(range(37))
 
 
 @pytest.mark.parametrize("count", [1, BATCH_SIZE, BATCH_SIZE + 1])

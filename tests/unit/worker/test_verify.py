@@ -10,7 +10,7 @@ import torch
 from models_store.datasets import ImageSet
 from models_store.input_spec import InputSpec
 from worker.pipeline.data import Images
-from worker.pipeline.verify import Answers, Findings, _groups, _measure
+from worker.pipeline.verify import Answers, Findings, Looked, _groups, _measure
 
 SPEC = InputSpec(height=1, width=1, channels=1, mean=(0.0,), std=(1.0,))
 NUM_CLASSES, EACH = 6, 20
@@ -37,7 +37,7 @@ def answers(labels: np.ndarray, *, knows: list[int]) -> Answers:
 
 def found(made: Any, given: Answers) -> dict[str, Any]:
     findings = Findings()
-    _measure(made, given, findings)
+    _measure(made, Looked.at(made), given, findings)
     return findings.measures
 
 
