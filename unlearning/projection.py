@@ -91,7 +91,7 @@ class LayerUpdate:
 
     W_1 C_f depends on alpha_r alone and the factor of A_f on alpha_f alone, so that a grid of k x k pairs costs 2 k
     factorisations and k^2 solves. An eigendecomposition of C_f would make each pair a mere product, which costs as much
-    as a solve, and the decomposition costs as much as thirteen factorisations (measured at d = 1152 and 2304).
+    as a solve, and the decomposition costs as much as many factorisations.
 
     All W_1 C_f are kept (one weight each), but only the factor of the last alpha_f, which is as large as the moment.
     """
