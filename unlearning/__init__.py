@@ -21,6 +21,8 @@ One alphabet of shapes, everywhere:
 Subscripts r and f mean the retain and the forget side.
 """
 
+from unlearning.bench import Bench, Judgement
+from unlearning.deepening import Deepening, Depth, deepest_refit
 from unlearning.erase import (
     PUBLISHED_ALPHA_F,
     PUBLISHED_ALPHA_R,
@@ -31,6 +33,7 @@ from unlearning.erase import (
 )
 from unlearning.errors import UnlearningError
 from unlearning.inventory import Layer, Untouched
+from unlearning.refit import Refit, refit_classes
 from unlearning.sampling import Draw, draw_samples
 from unlearning.statistics import LayerStatistics, SecondMoment, collect
 from unlearning.tuning import Candidate, Choice, choose
@@ -38,19 +41,26 @@ from unlearning.tuning import Candidate, Choice, choose
 __all__ = [
     "PUBLISHED_ALPHA_F",
     "PUBLISHED_ALPHA_R",
+    "Bench",
     "Candidate",
     "Choice",
+    "Deepening",
+    "Depth",
     "Draw",
     "Erasure",
+    "Judgement",
     "Layer",
     "LayerReport",
     "LayerStatistics",
+    "Refit",
     "SecondMoment",
     "UnlearningError",
     "Untouched",
     "choose",
     "collect",
+    "deepest_refit",
     "draw_samples",
     "erase_classes",
     "erase_from_statistics",
+    "refit_classes",
 ]

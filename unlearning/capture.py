@@ -1,32 +1,47 @@
-"""Watches a model run, and streams the inputs of its layers as rows to whoever wants to sum them up.
+"""Watches a model run, and streams the inputs of its matrix products as rows to whoever wants to sum them up.
 
-Forward hooks see every application of every Linear and Conv2d, so no architecture needs code of its own. The hooks are
-always removed and every module's mode restored, whatever happens inside.
+The products are seen where they are executed (see `products`), so no architecture needs code of its own. Nothing is
+attached to the model, and every mode is restored, whatever happens inside.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from unlearning.checks import checked_count, checked_finite, checked_inputs
-from unlearning.errors import EmptySide, NothingToProject, SampleCountMismatch, UnknownLayer
-from unlearning.inventory import Layer, Untouched, find_layers, list_untouched, module_weights
-from unlearning.modes import device_of, evaluating
-from unlearning.patches import num_rows, rows_of
+from unlearning.discovery import Decomposing
+from unlearning.errors import (
+    BadBatch,
+    EmptySide,
+    ForwardFailed,
+    NothingToProject,
+    SampleCountMismatch,
+    UnknownLayer,
+)
+from unlearning.inventory import Layer, Untouched, read_rows
+from unlearning.modes import device_of, watchable
+from unlearning.origins import Origins
 from unlearning.positions import PositionSampler
+from unlearning.products import Product, is_copy, operands, resolved
+from unlearning.survey import Survey, list_untouched, multiplied_tensors, survey
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(stage, done, total); total is None while unknown. An exception it raises ends the work cleanly."""
 
 Batches = Iterable[Any]
 """Any iterable of input tensors (B, ...), or of tuples that start with one, as data loaders yield."""
+
+
+Forward = Callable[[int, Tensor], object]
+"""Runs a model on a batch, given the batch's number and the batch."""
 
 
 class RowSink(Protocol):
@@ -38,51 +53,111 @@ class RowSink(Protocol):
 
 @dataclass(frozen=True)
 class Captured:
-    """What was seen: the layers that ran, in order of their first call, and the parameters out of reach."""
+    """What was seen.
+
+    Attributes:
+        layers: The layers that ran, in order of their first call.
+        untouched: The parameters out of reach.
+        num_samples: Samples that passed.
+        assigned: Keys of the layers that are applied once and whose rows can be told apart by sample: with `max_rows` a
+            multiple of `num_samples`, each sample has the same number of rows, one after the other.
+    """
 
     layers: tuple[Layer, ...]
     untouched: tuple[Untouched, ...]
     num_samples: int
-
-
-class _Watch:
-    """What the hooks share: which samples are passing, and how often each weight was called for them."""
-
-    def __init__(self, sink: RowSink, samplers: _Samplers) -> None:
-        self._sink = sink
-        self._samplers = samplers
-        self._batch = 0
-        self._calls: Counter[str] = Counter()
-
-    def expect(self, batch: int) -> None:
-        """Announce the next forward and its number of samples."""
-        self._batch, self._calls = batch, Counter()
-
-    def see(self, module: nn.Module, layer: Layer, inputs: Tensor) -> None:
-        sampler = self._samplers.of(layer, self._calls[layer.weight])
-        self._calls[layer.weight] += 1
-        rows = num_rows(module, inputs)
-        # Dimension 0 counts samples (windows of one sample may follow each other). Inputs that do not divide by the
-        # batch, such as a table of parameters, cannot be assigned to samples and are taken whole.
-        index = sampler.draw(self._batch, rows // self._batch) if rows % self._batch == 0 else None
-        for part in rows_of(module, inputs, None if index is None else index.to(inputs.device)):
-            if len(part):
-                self._sink(layer, part)
+    assigned: frozenset[str]
 
 
 class _Samplers:
-    """One sampler per weight and call, so that the order in which calls alternate with batches cannot matter."""
+    """One sampler per layer and call, so that the order in which calls alternate with batches cannot matter."""
 
-    def __init__(self, calls: Counter[str], max_rows: int | None, num_samples: int | None, seed: int) -> None:
-        self._calls, self._max_rows, self._num_samples, self._seed = calls, max_rows, num_samples, seed
+    def __init__(self, found: Survey, max_rows: int | None, num_samples: int | None, seed: int) -> None:
+        self._found, self._max_rows, self._num_samples, self._seed = found, max_rows, num_samples, seed
         self._made: dict[str, PositionSampler] = {}
 
     def of(self, layer: Layer, call: int) -> PositionSampler:
         key = f"{layer.weight}#{call}"
         if key not in self._made:
-            share = None if self._max_rows is None else max(1, self._max_rows // self._calls[layer.weight])
+            calls = len(self._found.layouts[layer.weight])
+            share = None if self._max_rows is None else max(1, self._max_rows // calls)
             self._made[key] = PositionSampler(share, self._num_samples or 0, seed=self._seed, key=key)
         return self._made[key]
+
+
+class _Watch(Decomposing):
+    """Sees the products of one forward after the other, and hands their rows on."""
+
+    def __init__(
+        self, found: Survey, chosen: Collection[str], origins: Origins, sink: RowSink, draws: _Samplers
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._found, self._chosen, self._origins, self._sink, self._draws = found, chosen, origins, sink, draws
+        self._batch = 0
+        self._calls: Counter[str] = Counter()
+        self.failure: BaseException | None = None
+        self.late: dict[str, str] = {}
+
+    def forward(self, run: Forward, number: int, batch: Tensor) -> None:
+        """Run the model on a batch."""
+        self._batch, self._calls = len(batch), Counter()
+        try:
+            with _refused(batch, self), self:
+                run(number, batch)
+        finally:
+            self._origins.forget_copies()
+
+    def execute(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run the operation, which checks its operands, and then hand on its rows if it is a product of a layer."""
+        result = func(*args, **kwargs)
+        for operand in operands(func, args):
+            product = resolved(operand, self._origins)
+            if product is not None and self._handed_on(product):
+                break
+        if is_copy(func):
+            self._origins.note_copy(args[0], result)
+        return result
+
+    def _handed_on(self, product: Product) -> bool:
+        layer = self._found.layers.get(product.key)
+        if layer is None:
+            if product.name not in self._found.reasons or "never used" in self._found.reasons[product.name]:
+                self.late[product.name] = "multiplied for some samples only, or in different ways"
+            return False
+        if layer.weight in self._chosen:
+            try:
+                self._see(layer, product)
+            except BaseException as error:
+                self.failure = error
+                raise
+        return True
+
+    def _see(self, layer: Layer, product: Product) -> None:
+        call = self._calls[layer.weight]
+        self._calls[layer.weight] += 1
+        index = self._index(layer, call, product.rows.items, product.rows.positions)
+        for part in product.rows.take(index):
+            if len(part):
+                self._sink(layer, part)
+
+    def _index(self, layer: Layer, call: int, items: int, positions: int) -> Tensor | None:
+        """Return the numbers of the rows to take, sample after sample; None for all in the order they stand in."""
+        sampler, batch = self._draws.of(layer, call), self._batch
+        known = self._found.layouts[layer.weight]
+        layout = known[call] if call < len(known) else None
+        split = None if layout is None else layout.fits(items, batch)
+        if split is None:
+            return sampler.draw_unassigned(batch, items * positions)
+        outer, inner = split
+        index = sampler.draw(batch, outer * inner * positions)
+        if outer == 1:
+            return index
+        if index is None:
+            index = torch.arange(batch * outer * inner * positions)
+        place, position = index // positions, index % positions
+        sample, place = place // (outer * inner), place % (outer * inner)
+        item = (place // inner * batch + sample) * inner + place % inner
+        return item * positions + position
 
 
 def capture(
@@ -96,73 +171,116 @@ def capture(
     num_samples: int | None = None,
     progress: Progress | None = None,
     stage: str = "capture",
+    forward: Forward | None = None,
 ) -> Captured:
-    """Run `model` over `batches` in evaluation mode and hand every layer's input rows to `sink`.
+    """Run `model` over `batches` in evaluation mode and hand the input rows of every layer to `sink`.
 
-    A weight that is applied several times (a module called twice, tied weights) sends the rows of all its calls, each
-    call with its share of `max_rows`. One extra forward of the first sample finds the layers that run, their order and
-    the number of their calls. Dimension 0 of a layer's input is taken to count samples.
+    A matrix that is applied several times (a module called twice, tied weights) sends the rows of all its calls, each
+    call with its share of `max_rows`. Two extra forwards of two samples find the layers, their order, the number of
+    their calls, and which rows belong to which sample.
 
     Args:
         model: Any module whose call takes one batch of inputs.
         batches: Inputs on any device; they are moved to the model's.
         sink: Receives the rows.
-        weights: Parameter names to watch; None for all that can be projected.
-        max_rows: Most rows of one weight; more are subsampled without bias (see `PositionSampler`); None takes all.
+        weights: Keys of the layers to watch (`Layer.weight`); None for all that can be projected.
+        max_rows: Most rows of one layer; more are subsampled without bias (see `PositionSampler`); None takes all.
         seed: Seed of the subsampling; the same seed draws by the same rule on every side.
-        num_samples: Samples in the stream, needed to spread `max_rows` evenly. If it is None and `batches` is no
-            sequence of batches, the inputs (never the activations) are held in memory to count them.
+        num_samples: Samples in the stream, needed to spread `max_rows` evenly. If it is None, they are counted:
+            `batches` is iterated twice, or, if it is an iterator and can be iterated only once, its inputs (never the
+            activations) are held in memory.
         progress: Called after each batch with the number of samples seen.
         stage: Name under which progress is reported.
+        forward: How to run `model` on a batch, if another way gives the same products for the chosen layers (see
+            `Replay`); None calls it.
 
     Returns:
         The layers that ran, what is untouched, and the number of samples.
 
     Raises:
         EmptySide: there is no batch, or only empty ones.
-        NothingToProject: no watched layer runs.
-        UnknownLayer: a name in `weights` is no projectable parameter.
-        NonFinite: a watched weight holds NaN or infinity.
+        NothingToProject: no layer runs that can be projected.
+        UnknownLayer: a name in `weights` is no layer that runs.
+        NonFinite: a watched weight or an input holds NaN or infinity.
+        ForwardFailed: the model refuses a batch.
         SampleCountMismatch: `num_samples` is not what the stream holds.
 
     Note:
         With max_rows the drawn positions do not depend on the batch size; the activations themselves may differ in
-        their last bits, because libraries choose other kernels for other batch sizes.
+        their last bits, because libraries choose other kernels for other batch sizes. Where samples mix, or a layer
+        sees a number of rows that depends on the data (routed experts), nobody can say which sample a row belongs to:
+        there every row of a batch is equally likely, and the draw does depend on the batch size.
     """
-    found = _chosen(find_layers(model), weights, model)
     if max_rows is not None:
         checked_count("max_rows", max_rows)
     announced, stream = _counted(batches, num_samples, needed=max_rows is not None, side=stage)
-    first = next(stream, None)
-    if first is None:
-        raise EmptySide(stage)
-    device, seen = device_of(model), 0
-    with evaluating(model):
-        calls = _discover(model, found, first[:1].to(device))
-        watch = _Watch(sink, _Samplers(calls, max_rows, announced, seed))
-        with _hooked(model, {name: found[name] for name in calls}, watch.see):
-            for batch in chain([first], stream):
-                watch.expect(len(batch))
-                model(batch.to(device))
-                seen += len(batch)
-                if progress is not None:
-                    progress(stage, seen, announced)
+    seen = 0
+    with watchable(model):
+        head, pair = _first_samples(stream, stage, device_of(model))
+        origins = Origins(multiplied_tensors(model))
+        found = _surveyed(model, pair, origins)
+        chosen = _chosen(model, found, weights)
+        watch = _Watch(found, chosen, origins, sink, _Samplers(found, max_rows, announced, seed))
+        run = forward or (lambda _number, batch: model(batch))
+        for number, batch in enumerate(chain(head, stream)):
+            watch.forward(run, number, batch.to(device_of(model)))
+            seen += len(batch)
+            if progress is not None:
+                progress(stage, seen, announced)
     if announced is not None and seen != announced:
         raise SampleCountMismatch(announced, seen)
-    untouched = list_untouched(model, reached=calls.keys(), asked=found.keys())
-    return Captured(tuple(found[name] for name in calls), untouched, seen)
+    layers = tuple(
+        layer for layer in found.layers.values() if layer.weight in chosen and layer.tensor not in watch.late
+    )
+    return Captured(layers, list_untouched(model, found, layers, watch.late), seen, _assigned(found))
 
 
-def _chosen(found: Mapping[str, Layer], weights: Collection[str] | None, model: nn.Module) -> dict[str, Layer]:
-    if weights is not None:
-        unknown = set(weights) - set(found)
-        if unknown:
-            raise UnknownLayer(unknown, found)
-    chosen = {name: layer for name, layer in found.items() if weights is None or name in weights}
+def find_layers(model: nn.Module, example: Tensor) -> Captured:
+    """Return the layers of `model` and what is untouched, from the first sample of `example` (B, ...) alone.
+
+    Errors of `capture` pass through.
+    """
+    with watchable(model):
+        _, pair = _first_samples(iter([checked_inputs(example)[:2]]), "example", device_of(model))
+        found = _surveyed(model, pair, Origins(multiplied_tensors(model)))
+        chosen = _chosen(model, found, None)
+        layers = tuple(layer for layer in found.layers.values() if layer.weight in chosen)
+        return Captured(layers, list_untouched(model, found, layers, {}), min(len(example), 2), _assigned(found))
+
+
+def _assigned(found: Survey) -> frozenset[str]:
+    return frozenset(key for key, calls in found.layouts.items() if len(calls) == 1 and calls[0] is not None)
+
+
+def _surveyed(model: nn.Module, pair: Tensor, origins: Origins) -> Survey:
+    with _refused(pair):
+        return survey(model, pair, origins)
+
+
+@contextmanager
+def _refused(batch: Tensor, watch: _Watch | None = None) -> Iterator[None]:
+    """Name the batch when the model refuses it; what a sink raised, and what is no refusal, passes as it is."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if watch is not None and error is watch.failure:
+            raise
+        raise ForwardFailed(f"shape {tuple(batch.shape)}, {batch.dtype} on {batch.device}", error) from error
+
+
+def _chosen(model: nn.Module, found: Survey, weights: Collection[str] | None) -> tuple[str, ...]:
+    known = {layer.weight: layer for layer in found.layers.values()}
+    if not known:
+        raise NothingToProject(type(model).__name__)
+    if weights is not None and set(weights) - set(known):
+        raise UnknownLayer(set(weights) - set(known), known)
+    chosen = tuple(name for name in known if weights is None or name in weights)
     if not chosen:
         raise NothingToProject(type(model).__name__)
     for name in chosen:
-        checked_finite(model.get_parameter(name), f"weight '{name}'")
+        checked_finite(read_rows(model, known[name]), f"weight '{name}'")
     return chosen
 
 
@@ -171,48 +289,42 @@ def _counted(
 ) -> tuple[int | None, Iterator[Tensor]]:
     """Return the number of samples, if it is needed or known, and the batches that are not empty."""
     if num_samples is not None:
-        return checked_count("num_samples", num_samples), _inputs(batches)
+        return checked_count("num_samples", num_samples), _inputs(batches, side)
     if not needed:
-        return None, _inputs(batches)
-    held = batches if isinstance(batches, Sequence) else list(_inputs(batches))
-    count = sum(len(inputs) for inputs in _inputs(held))
+        return None, _inputs(batches, side)
+    # A tensor is one batch; an iterator can be iterated only once.
+    held = list(_inputs(batches, side)) if isinstance(batches, Iterator) else batches
+    count = sum(len(inputs) for inputs in _inputs(held, side))
     if count == 0:
         raise EmptySide(side)
-    return count, _inputs(held)
+    return count, _inputs(held, side)
 
 
-def _inputs(batches: Batches) -> Iterator[Tensor]:
-    for batch in [batches] if isinstance(batches, Tensor) else batches:
+def _inputs(batches: Batches, side: str) -> Iterator[Tensor]:
+    if not isinstance(batches, Iterable):
+        raise BadBatch(f"{type(batches).__name__} instead of batches")
+    for place, batch in enumerate([batches] if isinstance(batches, Tensor) else batches):
         inputs = checked_inputs(batch)
         if len(inputs):
-            yield inputs
+            yield checked_finite(inputs, f"the inputs of batch {place} ({side} side)")
 
 
-def _discover(model: nn.Module, layers: Mapping[str, Layer], example: Tensor) -> Counter[str]:
-    """Return how often each weight is applied in one forward; the keys stand in order of the first call."""
-    calls: Counter[str] = Counter()
+def _first_samples(stream: Iterator[Tensor], side: str, device: torch.device) -> tuple[list[Tensor], Tensor]:
+    """Return the batches that hold the first two samples, and these samples; a lone one is joined by a variation."""
+    head: list[Tensor] = []
+    for batch in stream:
+        head.append(batch)
+        if sum(map(len, head)) > 1:
+            break
+    if not head:
+        raise EmptySide(side)
+    first, *others = [sample for batch in head for sample in batch[:2]][:2]
+    candidates = [*others, first.flip(-1) if first.ndim else first]
+    if first.is_floating_point():
+        candidates.append(first / 2 + 0.1)
+    second = next((other for other in candidates if _is_another(first, other)), first)
+    return head, torch.stack([first, second]).to(device)
 
-    def count(_module: nn.Module, layer: Layer, _inputs: Tensor) -> None:
-        calls[layer.weight] += 1
 
-    with _hooked(model, layers, count):
-        model(example)
-    if not calls:
-        raise NothingToProject(type(model).__name__)
-    return calls
-
-
-@contextmanager
-def _hooked(
-    model: nn.Module, layers: Mapping[str, Layer], see: Callable[[nn.Module, Layer, Tensor], None]
-) -> Iterator[None]:
-    """Call `see(module, layer, inputs)` before each application of a layer, until the block ends."""
-    with ExitStack() as stack:
-        for module, layer in module_weights(model, layers):
-
-            def hook(module: nn.Module, args: Any, kwargs: Any, layer: Layer = layer) -> None:
-                see(module, layer, args[0] if args else kwargs["input"])
-
-            handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-            stack.callback(handle.remove)
-        yield
+def _is_another(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and first.dtype == second.dtype and not torch.equal(first, second)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import prod
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from unlearning.capture import Batches, Progress
-from unlearning.checks import checked_alpha
-from unlearning.errors import WeightsDoNotFit
-from unlearning.inventory import Kind, Layer, Untouched
+from unlearning.checks import checked_alpha, checked_finite
+from unlearning.errors import StatisticsMismatch, WeightsDoNotFit
+from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.projection import LayerUpdate
 from unlearning.statistics import LayerStatistics, chosen_layers, collect
 
@@ -25,8 +26,8 @@ class LayerReport:
     """What happened to one weight.
 
     Attributes:
-        weight: Parameter name.
-        kind: "linear" or "conv2d".
+        weight: Key of the layer; the parameter's name, unless it is a part of a parameter or parametrised.
+        kind: "linear", or "conv1d", "conv2d", "conv3d".
         d: Inputs of one output.
         m: Outputs.
         groups: Groups of the convolution, else 1.
@@ -36,7 +37,7 @@ class LayerReport:
     """
 
     weight: str
-    kind: Kind
+    kind: str
     d: int
     m: int
     groups: int
@@ -50,24 +51,31 @@ class Erasure:
     """Edited weights by parameter name, and the account of the edit. Nothing is applied until `apply_to`.
 
     Attributes:
-        weights: New weights, in the shape, dtype and device of the old ones; read-only mapping in order of execution.
+        weights: New parameters, in the shape, dtype and device of the old ones; read-only, in order of execution.
         layers: One report per edited weight, in the same order.
         untouched: Every other parameter, with its share of all parameters and the reason.
-        alpha_r: Strength with which retained directions were kept.
-        alpha_f: Strength with which the forget side's directions were removed.
+        method: "paper" (the projection) or "refit".
+        alpha_r: Strength with which retained directions were kept; None for another method than the projection.
+        alpha_f: Strength with which the forget side's directions were removed; None likewise.
     """
 
     weights: Mapping[str, Tensor]
     layers: tuple[LayerReport, ...]
     untouched: tuple[Untouched, ...]
-    alpha_r: float
-    alpha_f: float
+    method: str
+    alpha_r: float | None = None
+    alpha_f: float | None = None
 
     def apply_to(self, model: nn.Module) -> None:
-        """Copy the new weights into `model`, all or nothing: everything is checked before anything is written.
+        """Copy the new weights into `model`, all or nothing.
+
+        Everything is checked before anything is written; if writing is interrupted all the same, what was written is
+        taken back.
 
         Raises:
-            WeightsDoNotFit: a parameter is missing or has another shape; the model is unchanged.
+            WeightsDoNotFit: a parameter is missing, has another shape or is no floating-point tensor; the model is
+                unchanged.
+            NonFinite: a new weight overflows in the parameter's dtype; the model is unchanged.
         """
         parameters = dict(model.named_parameters())
         for name, weight in self.weights.items():
@@ -76,9 +84,19 @@ class Erasure:
             if parameters[name].shape != weight.shape:
                 shapes = f"'{name}' is {tuple(parameters[name].shape)}, the edited one {tuple(weight.shape)}"
                 raise WeightsDoNotFit(shapes)
+            if not parameters[name].is_floating_point():
+                raise WeightsDoNotFit(f"'{name}' is {parameters[name].dtype}, the edited one {weight.dtype}")
+            checked_finite(weight.to(parameters[name].dtype), f"the edited '{name}'")
+        replaced: dict[str, Tensor] = {}
         with torch.no_grad():
-            for name, weight in self.weights.items():
-                parameters[name].copy_(weight)
+            try:
+                for name, weight in self.weights.items():
+                    replaced[name] = parameters[name].clone()
+                    parameters[name].copy_(weight)
+            except BaseException:
+                for name, old in replaced.items():
+                    parameters[name].copy_(old)
+                raise
 
 
 def erase_classes(
@@ -95,9 +113,9 @@ def erase_classes(
 ) -> Erasure:
     """Return the weights of `model` after forgetting the classes of the `forget` samples; the model is not changed.
 
-    W' = W - W (I - M_r(alpha_r)) M_f(alpha_f) for every Linear and Conv2d weight, with the second moments of the inputs
-    that the ORIGINAL model's layers see (all layers are measured first, then edited together). Gradient-free: one
-    forward pass over each side.
+    W' = W - W (I - M_r(alpha_r)) M_f(alpha_f) for every matrix W that the model multiplies its activations with, and
+    the second moments of the inputs that the ORIGINAL model's layers see (all layers are measured first, then edited
+    together). Gradient-free: one forward pass over each side.
 
     Args:
         model: Any classifier whose call takes one batch; CPU or CUDA; its mode does not matter and is restored.
@@ -105,7 +123,7 @@ def erase_classes(
         forget: Batches of samples of the classes to forget.
         alpha_r: Larger keeps more of what the retained classes use; above 0.
         alpha_f: Larger removes more of what the forgotten classes use; above 0.
-        layers: Parameter names of the weights to edit; None for all that can be projected.
+        layers: Keys of the layers to edit (`Layer.weight`, mostly the parameter's name); None for all.
         max_rows: Most rows per layer and side (see `capture`); None takes all positions.
         seed: Seed of the choice of positions.
         progress: Called as progress(stage, done, total), stage being "retain", "forget" or "project".
@@ -117,14 +135,17 @@ def erase_classes(
         OptionOutOfRange: an alpha is not a finite number above 0.
 
     Note:
-        Errors of `collect` and `erase_from_statistics` pass through. Biases, norms and embeddings are never edited and
-        are listed in the report. Depthwise convolutions are edited like all grouped ones, channel by channel: d is only
-        kh * kw, so such an edit can express little, but leaving it out would be a silent exception.
+        Errors of `collect` and `erase_from_statistics` pass through. Biases, norms and embeddings are never edited;
+        whatever is left alone is listed in the report with its share and a reason. Depthwise kernels are edited like
+        any other matrix, channel by channel: d is only kh * kw, and within it M_r is close to the identity on what the
+        retained classes use (smooth patches dominate), so the update bounds itself; leaving them out by a rule of our
+        own would be a silent exception, while `layers` leaves them out by name.
     """
     checked_alpha("alpha_r", alpha_r)
     checked_alpha("alpha_f", alpha_f)
     kept = collect(model, retain, weights=layers, max_rows=max_rows, seed=seed, progress=progress, side="retain")
     gone = collect(model, forget, weights=layers, max_rows=max_rows, seed=seed, progress=progress, side="forget")
+    kept, gone = _common(model, kept, gone)
     return erase_from_statistics(model, kept, gone, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
 
 
@@ -146,19 +167,47 @@ def erase_from_statistics(
     checked_alpha("alpha_f", alpha_f)
     chosen = chosen_layers(retain, forget, layers)
     weights: dict[str, Tensor] = {}
-    reports = []
-    for done, layer in enumerate(chosen, start=1):
-        old = model.get_parameter(layer.weight).detach()
-        moments = retain.moments[layer.weight], forget.moments[layer.weight]
-        weights[layer.weight] = LayerUpdate(layer, old, *moments).once(alpha_r, alpha_f)
-        reports.append(_report(layer, old, weights[layer.weight], moments[0].rows, moments[1].rows))
-        if progress is not None:
-            progress("project", done, len(chosen))
-    untouched = (*retain.untouched, *_left_out(model, retain.layers, weights))
-    return Erasure(MappingProxyType(weights), tuple(reports), untouched, float(alpha_r), float(alpha_f))
+    reports: dict[str, LayerReport] = {}
+    done = 0
+    # Parts of one parameter are assembled together.
+    for tensor in dict.fromkeys(layer.tensor for layer in chosen):
+        parts = [layer for layer in chosen if layer.tensor == tensor]
+        new: dict[str, Tensor] = {}
+        for layer in parts:
+            old = read_rows(model, layer)
+            moments = retain.moments[layer.weight], forget.moments[layer.weight]
+            new[layer.weight] = LayerUpdate(layer, old, *moments).once(alpha_r, alpha_f)
+            reports[layer.weight] = report_of(layer, old, new[layer.weight], moments[0].rows, moments[1].rows)
+            done += 1
+            if progress is not None:
+                progress("project", done, len(chosen))
+        weights.update(assemble(model, new, parts))
+    untouched = (*retain.untouched, *_left_out(model, retain.layers, reports))
+    ordered = tuple(reports[layer.weight] for layer in chosen)
+    return Erasure(MappingProxyType(weights), ordered, untouched, "paper", float(alpha_r), float(alpha_f))
 
 
-def _report(layer: Layer, old: Tensor, new: Tensor, retain_rows: int, forget_rows: int) -> LayerReport:
+def _common(
+    model: nn.Module, retain: LayerStatistics, forget: LayerStatistics
+) -> tuple[LayerStatistics, LayerStatistics]:
+    """Leave out layers that only one side ran, as routed experts may: without both moments there is no update."""
+    if retain.layers == forget.layers:
+        return retain, forget
+    both = tuple(layer for layer in retain.layers if layer in forget.layers)
+    if not both:
+        raise StatisticsMismatch("no layer ran on both sides")
+    total = sum(parameter.numel() for parameter in model.parameters())
+    alone = [layer for layer in retain.layers if layer not in both]
+    untouched = (*retain.untouched, *(_entry(layer, total, "ran on one side only") for layer in alone))
+    moments = [{layer.weight: side.moments[layer.weight] for layer in both} for side in (retain, forget)]
+    return (
+        LayerStatistics(MappingProxyType(moments[0]), both, untouched, retain.num_samples),
+        LayerStatistics(MappingProxyType(moments[1]), both, untouched, forget.num_samples),
+    )
+
+
+def report_of(layer: Layer, old: Tensor, new: Tensor, retain_rows: int, forget_rows: int) -> LayerReport:
+    """Return what happened to one layer, from its matrices before and after."""
     size = float(old.double().norm())
     change = float((new.double() - old.double()).norm()) / size if size else 0.0
     return LayerReport(layer.weight, layer.kind, layer.d, layer.m, layer.groups, retain_rows, forget_rows, change)
@@ -167,7 +216,10 @@ def _report(layer: Layer, old: Tensor, new: Tensor, retain_rows: int, forget_row
 def _left_out(model: nn.Module, layers: tuple[Layer, ...], edited: Collection[str]) -> tuple[Untouched, ...]:
     total = sum(parameter.numel() for parameter in model.parameters())
     return tuple(
-        Untouched(layer.weight, size, size / total, "not among the layers asked for")
-        for layer in layers
-        if layer.weight not in edited and (size := model.get_parameter(layer.weight).numel())
+        _entry(layer, total, "not among the layers asked for") for layer in layers if layer.weight not in edited
     )
+
+
+def _entry(layer: Layer, total: int, reason: str) -> Untouched:
+    size = prod(layer.shape)
+    return Untouched(layer.weight, size, size / max(total, 1), reason)

@@ -61,10 +61,10 @@ class AllZeroActivations(UnlearningError):
 
 
 class NothingToProject(UnlearningError):
-    """The model applies no Linear or Conv2d weight that the update could change."""
+    """The model multiplies its activations by no parameter that the update could change."""
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"Expected a model that applies a Linear or Conv2d layer; {model} applies none.")
+        super().__init__(f"Expected a model that multiplies its activations by a parameter; {model} has none.")
 
 
 class UnknownLayer(UnlearningError):
@@ -107,3 +107,19 @@ class WeightsDoNotFit(UnlearningError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"Expected a model with the same parameters as the one that was edited: {what}.")
+
+
+class NotRepresentable(UnlearningError):
+    """A parametrised weight cannot take the value that the update asks for."""
+
+    def __init__(self, weight: str, reason: str) -> None:
+        self.weight, self.reason = weight, reason
+        super().__init__(f"Expected a parametrisation of '{weight}' that can take any value: {reason}.")
+
+
+class ForwardFailed(UnlearningError, RuntimeError):
+    """The model refuses the batch: its shape, dtype or device does not fit."""
+
+    def __init__(self, batch: str, error: Exception) -> None:
+        lines = str(error).splitlines() or [type(error).__name__]
+        super().__init__(f"Expected a model that takes a batch of {batch}; its forward pass raised: {lines[0]}")

@@ -1,35 +1,90 @@
-"""What a model consists of: the weights that the update can reach, and those it leaves alone, each with a reason."""
+"""What a model consists of: the matrices that the update can reach, and the parameters it leaves alone, with reasons.
+
+A `Layer` is one matrix product with parameters, found where it happens (see `products`). It may multiply a whole
+parameter, a part of one (the query rows of a fused attention weight), its transpose, or a tensor that a parametrisation
+computes. `read_rows` and `assemble` are the only places that know the difference: between them a layer is a stack of
+matrices (groups, m / groups, d), whose product with the rows that `capture` hands out is what the model computes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from math import prod
 
+import torch
 from torch import Tensor, nn
 
-Kind = Literal["linear", "conv2d"]
+from unlearning.errors import ShapeError, UnknownLayer
+from unlearning.parametrized import is_parametrized, originals_for
+
+Dims = tuple[tuple[int, int], ...]
+"""(size, stride) of some dimensions, outermost first; strides count elements of the tensor in row-major order."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which elements of a tensor form the matrices of a layer, as strides over the tensor in row-major order.
+
+    Attributes:
+        offset: Place of the first element.
+        groups: Dimensions that count independent matrices.
+        outputs: Dimensions that count the rows of a matrix.
+        inputs: Dimensions that count its columns.
+    """
+
+    offset: int
+    groups: Dims
+    outputs: Dims
+    inputs: Dims
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All sizes, groups first."""
+        return tuple(size for size, _ in (*self.groups, *self.outputs, *self.inputs))
+
+    def of(self, flat: Tensor) -> Tensor:
+        """Return the elements of a contiguous vector that the view names, with all its dimensions, as a view."""
+        strides = tuple(stride for _, stride in (*self.groups, *self.outputs, *self.inputs))
+        return flat.as_strided(self.sizes, strides, flat.storage_offset() + self.offset)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A weight that the update can reach, under the name its parameter has in the model.
+    """One matrix product with parameters.
 
     Attributes:
-        weight: Name of the parameter, as in `model.named_parameters()`.
-        kind: "linear" or "conv2d".
-        modules: Names of the modules that apply this weight; more than one when weights are tied.
-        d: Inputs of one output: in_features, or c_in / groups * kh * kw.
+        weight: The unique key: the parameter's name as in `model.named_parameters()`; for a part of a parameter the
+            name with the part in brackets (`attn.in_proj_weight[0:64]`); for a parametrised tensor the attribute's
+            name (`head.weight`, though its parameters are `head.parametrizations.weight.original0` and so on).
+        kind: "linear", or "conv1d", "conv2d", "conv3d".
+        modules: Names of the modules that hold the tensor; more than one when weights are tied.
+        d: Inputs of one output: in_features, or c_in / groups times the kernel's size.
         m: Outputs, over all groups.
-        groups: Groups of a convolution; 1 for a Linear. A depthwise convolution has one group per channel.
+        groups: Groups of a convolution or matrices of a batched product, else 1. A depthwise convolution has one group
+            per channel.
+        source: Name of the tensor that holds the matrix; empty when that is `weight`.
+        view: Which part of it, and how; None for the whole tensor, row by row.
     """
 
     weight: str
-    kind: Kind
+    kind: str
     modules: tuple[str, ...]
     d: int
     m: int
     groups: int
+    source: str = ""
+    view: View | None = None
+
+    @property
+    def tensor(self) -> str:
+        """Name of the tensor that holds the matrix."""
+        return self.source or self.weight
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the matrices: (groups, m / groups, d)."""
+        return (self.groups, self.m // self.groups, self.d)
 
 
 @dataclass(frozen=True)
@@ -42,86 +97,87 @@ class Untouched:
     reason: str
 
 
-def find_layers(model: nn.Module) -> dict[str, Layer]:
-    """Return every Linear or Conv2d weight that can be projected, by parameter name, in order of definition.
+def tensor_of(model: nn.Module, name: str) -> Tensor:
+    """Return the parameter, or the value of the parametrised tensor, that has this name; detached.
 
-    A weight counts only if all its owners are plain Linear or Conv2d modules: projecting a matrix that an embedding
-    also looks up, or that a subclass standardises before use, would change something that was never measured.
+    Raises:
+        UnknownLayer: the model has no such tensor.
     """
-    layers = {}
-    for name, owners in _owners(model).items():
-        if not _refusal(owners):
-            module = owners[0][1]
-            weight = module.get_parameter("weight")
-            layers[name] = Layer(
-                weight=name,
-                kind="linear" if isinstance(module, nn.Linear) else "conv2d",
-                modules=tuple(path for path, _, _ in owners),
-                d=weight[0].numel(),
-                m=weight.shape[0],
-                groups=_groups(module),
-            )
-    return layers
+    path, _, local = name.rpartition(".")
+    try:
+        with torch.no_grad():
+            value = getattr(model.get_submodule(path), local)
+    except AttributeError:
+        value = None
+    if not isinstance(value, Tensor):
+        raise UnknownLayer([name], [known for known, _ in model.named_parameters()])
+    return value.detach()
 
 
-def list_untouched(model: nn.Module, reached: Collection[str], asked: Collection[str]) -> tuple[Untouched, ...]:
-    """Return all parameters but the `reached` weights, with reasons; `asked` are those the caller wanted reached."""
-    owners = _owners(model)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    total = max(sum(sizes.values()), 1)
-    return tuple(
-        Untouched(name, size, size / total, _reason(name, owners[name], asked))
-        for name, size in sizes.items()
-        if name not in reached
-    )
+def read_rows(model: nn.Module, layer: Layer) -> Tensor:
+    """Return the matrices that `layer` multiplies its inputs with.
+
+    Returns:
+        (groups, m / groups, d), detached, in the dtype and on the device of the weight; it may be a view.
+
+    Raises:
+        UnknownLayer: the model has no such tensor.
+        ShapeError: the tensor has another size than when the layer was found.
+    """
+    return _rows_in(tensor_of(model, layer.tensor), layer).reshape(layer.shape)
 
 
-def module_weights(model: nn.Module, layers: Mapping[str, Layer]) -> Iterable[tuple[nn.Module, Layer]]:
-    """Yield each module that applies a weight of `layers`, with that layer."""
-    for layer in layers.values():
-        for path in layer.modules:
-            yield model.get_submodule(path), layer
+def assemble(model: nn.Module, rows: Mapping[str, Tensor], layers: Iterable[Layer]) -> dict[str, Tensor]:
+    """Return complete new parameters for new matrices: the inverse of `read_rows`; the model is not changed.
+
+    Args:
+        model: The model the layers were found in.
+        rows: New matrices (groups, m / groups, d) by layer key; what is not named keeps its value.
+        layers: Layers, at least those in `rows`.
+
+    Returns:
+        New values by parameter name, in order of the layers, in the shape, dtype, device and memory format of the old
+        ones. Parts of one parameter are merged; a parametrised tensor is given back as the parameters behind it.
+
+    Raises:
+        UnknownLayer: `rows` names a layer that is not among `layers`, or the model lacks its tensor.
+        ShapeError: the new matrices, or the tensor, have another size.
+        NotRepresentable: a parametrisation cannot produce the wanted tensor.
+    """
+    known = {layer.weight: layer for layer in layers}
+    if set(rows) - set(known):
+        raise UnknownLayer(set(rows) - set(known), known)
+    changed: dict[str, Tensor] = {}
+    for key, layer in known.items():
+        if key in rows:
+            if tuple(rows[key].shape) != layer.shape:
+                raise ShapeError(f"the new rows of '{key}'", str(layer.shape), rows[key].shape)
+            old = changed.get(layer.tensor)
+            changed[layer.tensor] = _replaced(tensor_of(model, layer.tensor) if old is None else old, layer, rows[key])
+    assembled: dict[str, Tensor] = {}
+    for name, value in changed.items():
+        assembled.update(originals_for(model, name, value) if is_parametrized(model, name) else {name: value})
+    return assembled
 
 
-def as_rows(weight: Tensor, groups: int) -> Tensor:
-    """Return a weight (m, ...) as one matrix per group, shape (groups, m / groups, d)."""
-    return weight.reshape(groups, weight.shape[0] // groups, -1)
+def _replaced(old: Tensor, layer: Layer, rows: Tensor) -> Tensor:
+    """Return a copy of `old`, strides included, in which the part that `layer` multiplies is `rows`."""
+    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device=old.device)
+    if layer.view is None:
+        return new.copy_(rows.reshape(old.shape))
+    flat = old.reshape(-1).clone()
+    part = _rows_in(flat, layer)
+    part.copy_(rows.reshape(part.shape))
+    return new.copy_(flat.view(old.shape))
 
 
-_Owner = tuple[str, nn.Module, str]
-
-
-def _owners(model: nn.Module) -> dict[str, list[_Owner]]:
-    """Map each parameter's name to all (module path, module, local name) that hold it."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    owners: dict[str, list[_Owner]] = {name: [] for name in names.values()}
-    for path, module in model.named_modules():
-        for local, parameter in module.named_parameters(recurse=False):
-            owners[names[id(parameter)]].append((path, module, local))
-    return owners
-
-
-def _refusal(owners: list[_Owner]) -> str:
-    """Return why a parameter cannot be projected, or an empty string when it can."""
-    for _, module, local in owners:
-        kind = type(module).__name__
-        if not isinstance(module, (nn.Linear, nn.Conv2d)):
-            return f"parameter of {kind}, not a Linear or Conv2d weight"
-        if local != "weight":
-            return "bias" if local == "bias" else f"'{local}' of a reparametrised {kind}"
-        if type(module).forward not in {nn.Linear.forward, nn.Conv2d.forward}:
-            return f"{kind} computes with its weight in its own way"
-    if len({(_groups(module), isinstance(module, nn.Linear)) for _, module, _ in owners}) > 1:
-        return "tied between layers of different geometry"
-    return ""
-
-
-def _reason(name: str, owners: list[_Owner], asked: Collection[str]) -> str:
-    refusal = _refusal(owners)
-    if refusal:
-        return refusal
-    return "its module was never called" if name in asked else "not among the layers asked for"
-
-
-def _groups(module: nn.Module) -> int:
-    return module.groups if isinstance(module, nn.Conv2d) else 1
+def _rows_in(tensor: Tensor, layer: Layer) -> Tensor:
+    if layer.view is None:
+        if tensor.numel() != prod(layer.shape):
+            raise ShapeError(f"'{layer.tensor}'", f"with {prod(layer.shape)} numbers", tensor.shape)
+        return tensor.reshape(layer.shape)
+    view = layer.view
+    last = view.offset + sum((size - 1) * stride for size, stride in (*view.groups, *view.outputs, *view.inputs))
+    if last >= tensor.numel():
+        raise ShapeError(f"'{layer.tensor}'", f"with more than {last} numbers", tensor.shape)
+    return view.of(tensor.reshape(-1))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 
 @contextmanager
@@ -31,3 +32,19 @@ def device_of(model: nn.Module) -> torch.device:
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+@contextmanager
+def watchable(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode in which every product is executed where it can be seen.
+
+    The fused attention of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer` would hide theirs, so it is switched
+    off (and on again); a parametrised weight is computed once and kept, so that it can be recognised.
+    """
+    was_fused = torch.backends.mha.get_fastpath_enabled()
+    with evaluating(model), parametrize.cached():
+        try:
+            torch.backends.mha.set_fastpath_enabled(False)
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(was_fused)

@@ -13,28 +13,62 @@ from unlearning.capture import Batches, Progress, capture
 from unlearning.checks import checked_finite
 from unlearning.errors import AllZeroActivations, ShapeError, StatisticsMismatch, UnknownLayer
 from unlearning.inventory import Layer, Untouched
+from unlearning.symmetric import BlockSymmetric
 
-# Rows are gathered into blocks before each matrix product: at most this many numbers, and this many rows.
-_BLOCK_NUMBERS = 1 << 24
-_BLOCK_ROWS = 8192
+# Rows per matrix product: enough that reading and writing the sum costs little beside the product.
+_BLOCK_ROWS = 512
+# Products summed up in the rows' own precision before they go to a float64 total.
+_PRODUCTS_PER_TOTAL = 64
 
 
 @dataclass(frozen=True)
 class SecondMoment:
-    """The uncentred second moment of a layer's inputs, one matrix per group.
+    """The uncentred second moment of a layer's inputs, one matrix per group, in whichever form is smaller.
 
     Attributes:
-        gram: sum of x x^T, shape (groups, d, d), symmetric and positive semi-definite up to rounding.
+        held: sum of x x^T as block rows of its upper triangle; or, when there are few rows (n <= d / 2), the rows
+            themselves, shape (groups, n, d).
         rows: Number of rows n in the sum.
     """
 
-    gram: Tensor
+    held: BlockSymmetric | Tensor
     rows: int
+
+    @classmethod
+    def of(cls, gram: Tensor, rows: int) -> SecondMoment:
+        """Return the moment of sums of x x^T that are already there, (groups, d, d)."""
+        return cls(BlockSymmetric.of(gram), rows)
 
     @property
     def d(self) -> int:
         """Width of the layer's input."""
-        return self.gram.shape[-1]
+        return self.held.shape[-1] if isinstance(self.held, Tensor) else self.held.d
+
+    @property
+    def groups(self) -> int:
+        """Independent matrices."""
+        return len(self.held) if isinstance(self.held, Tensor) else self.held.groups
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of what is held, at least float32."""
+        return self.held.dtype
+
+    @property
+    def gram(self) -> Tensor:
+        """The sum of x x^T, (groups, d, d), computed on each use; symmetric, positive semi-definite up to rounding."""
+        return self.held.mT @ self.held if isinstance(self.held, Tensor) else self.held.dense()
+
+    @property
+    def diagonal(self) -> Tensor:
+        """The diagonal of the sum, (groups, d)."""
+        return self.held.square().sum(dim=-2) if isinstance(self.held, Tensor) else self.held.diagonal()
+
+    @property
+    def inverse_trace(self) -> Tensor:
+        """1 / trace of each group, float64 (groups,); 0 for a group that never saw anything but zeros."""
+        trace = self.diagonal.sum(-1, dtype=torch.float64)
+        return torch.where(trace > 0, 1 / trace, torch.zeros_like(trace))
 
     def normalised(self) -> Tensor:
         """Return C = X^T X / trace(X^T X), shape (groups, d, d); each group has trace 1.
@@ -42,72 +76,123 @@ class SecondMoment:
         A group that never saw anything but zeros (dead channels) has no directions: its C is zero, which makes M zero
         too.
         """
-        trace = self.gram.diagonal(dim1=-2, dim2=-1).sum(-1, dtype=torch.float64)
-        scale = torch.where(trace > 0, 1 / trace, torch.zeros_like(trace))
-        return self.gram * scale.to(self.gram.dtype)[:, None, None]
+        gram = self.gram
+        return gram.mul_(self.inverse_trace.to(gram.dtype)[:, None, None])
+
+    def numel(self) -> int:
+        """Numbers held."""
+        return self.held.numel()
 
 
 class SecondMomentSum:
-    """Accumulates X^T X over a stream of rows.
+    """Accumulates X^T X over a stream of rows, or keeps the rows as long as they are the smaller form.
 
-    Rows are copied into blocks of a fixed size and each full block is one matrix product in the rows' own precision (at
-    least float32); the products are summed in float64. So the result depends on the order of the rows but not on how
-    they came in pieces, and its error is that of one block however long the stream is: a plain float32 sum of k
-    products would lose up to k units in the last place, while float64 products throughout would cost more than twice
-    the time for digits that the activations do not have.
+    Up to d / 2 rows are kept as they are. When more come, they are multiplied block by block, each block one matrix
+    product per block row of the upper triangle, and only an incomplete block is kept. Blocks begin at multiples of a
+    fixed number of rows, so the result depends on the order of the rows but not on how they came in pieces.
+
+    Products are made and added in the rows' own precision (at least float32). After 64 of them the sum goes to a
+    float64 total, so that the error is that of 64 blocks however long the stream is: a plain float32 sum of k products
+    would lose up to k units in the last place, while float64 throughout would cost more than twice the time and memory
+    for digits that the activations do not have.
     """
 
     def __init__(self, d: int, groups: int = 1) -> None:
         self._d, self._groups = d, groups
-        self._block: Tensor | None = None
-        self._gram: Tensor | None = None
+        self._kept: Tensor | None = None
         self._filled = 0
+        self._gram: BlockSymmetric | None = None
+        self._products = 0
+        self._total: BlockSymmetric | None = None
         self._rows = 0
 
     def add(self, rows: Tensor) -> None:
-        """Add rows of shape (n, groups, d), any floating dtype.
+        """Add rows of shape (n, groups, d), any floating dtype; they are copied or used up before this returns.
 
         Raises:
             ShapeError: the rows have another width or another number of groups.
         """
         if rows.ndim != 3 or rows.shape[1:] != (self._groups, self._d):
             raise ShapeError("rows", f"(n, {self._groups}, {self._d})", rows.shape)
-        block = self._prepared(rows)
-        done = 0
-        while done < len(rows):
-            step = min(len(rows) - done, len(block) - self._filled)
-            block[self._filled : self._filled + step] = rows[done : done + step]
-            self._filled, done = self._filled + step, done + step
-            if self._filled == len(block):
-                self._flush()
         self._rows += len(rows)
+        if self._gram is None:
+            if self._rows <= self._d // 2:
+                self._reserve(self._rows, rows)
+                self._keep(rows)
+                return
+            self._begin_products(rows)
+        self._feed(rows.transpose(0, 1))
 
     def finish(self) -> SecondMoment:
         """Return the moment, in the precision of the products, and release the working memory."""
-        self._flush()
-        if self._gram is None or self._block is None:
-            return SecondMoment(torch.zeros(self._groups, self._d, self._d), 0)
-        moment = SecondMoment(self._gram.to(self._block.dtype), self._rows)
-        self._gram = self._block = None
-        return moment
+        kept, gram, total = self._kept, self._gram, self._total
+        self._kept = self._gram = self._total = None
+        if gram is None:
+            empty = torch.zeros(self._groups, 0, self._d) if kept is None else kept[:, : self._filled]
+            return SecondMoment(empty.clone(memory_format=torch.contiguous_format), self._rows)
+        if kept is not None and self._filled:
+            gram.add_product(kept[:, : self._filled])
+        if total is not None:
+            total.add(gram)
+            gram = total.to(gram.dtype)
+        return SecondMoment(gram, self._rows)
 
-    def _prepared(self, rows: Tensor) -> Tensor:
-        if self._block is None:
-            dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
-            length = min(_BLOCK_ROWS, max(64, _BLOCK_NUMBERS // (self._groups * self._d)))
-            self._block = torch.empty(length, self._groups, self._d, dtype=dtype, device=rows.device)
-            shape = (self._groups, self._d, self._d)
-            self._gram = torch.zeros(shape, dtype=torch.float64, device=rows.device)
-        return self._block
+    def _reserve(self, length: int, like: Tensor) -> None:
+        if self._kept is None or self._kept.shape[1] < length:
+            old, limit = self._kept, max(self._d // 2, length)
+            dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+            length = min(limit, max(length, 2 * self._filled))
+            self._kept = torch.empty(self._groups, length, self._d, dtype=dtype, device=like.device)
+            if old is not None:
+                self._kept[:, : self._filled] = old[:, : self._filled]
 
-    def _flush(self) -> None:
-        if self._block is not None and self._gram is not None and self._filled:
-            block = self._block[: self._filled]
-            if self._groups == 1:
-                self._gram[0] += block[:, 0].T @ block[:, 0]
-            else:
-                self._gram += block.permute(1, 2, 0) @ block.permute(1, 0, 2)
-            self._filled = 0
+    def _keep(self, rows: Tensor) -> None:
+        if self._kept is not None:
+            self._kept[:, self._filled : self._filled + len(rows)] = rows.transpose(0, 1)
+            self._filled += len(rows)
+
+    def _begin_products(self, like: Tensor) -> None:
+        """Turn the rows that are kept into products; what follows is multiplied as it comes."""
+        old, filled = self._kept, self._filled
+        self._kept, self._filled = None, 0
+        self._reserve(_BLOCK_ROWS, like)
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        self._gram = BlockSymmetric.zeros(self._d, self._groups, dtype=dtype, device=like.device)
+        if old is not None:
+            self._feed(old[:, :filled])
+
+    def _feed(self, rows: Tensor) -> None:
+        """Multiply rows (groups, n, d) by whole blocks; only what is left over, or fills a block up, is copied."""
+        done, length = 0, rows.shape[1]
+        while done < length:
+            step = min(length - done, _BLOCK_ROWS - self._filled)
+            part = rows[:, done : done + step]
+            if step < _BLOCK_ROWS and self._kept is not None:
+                self._kept[:, self._filled : self._filled + step] = part
+                self._filled += step
+                part = self._kept
+            if step == _BLOCK_ROWS or self._filled == _BLOCK_ROWS:
+                self._multiply(part)
+                self._filled = 0
+            done += step
+
+    def _multiply(self, block: Tensor) -> None:
+        if self._gram is None:
+            return
+        if self._products == _PRODUCTS_PER_TOTAL:
+            self._total, self._products = self._total_with(self._gram), 0
+        self._gram.add_product(block.to(self._gram.dtype))
+        self._products += 1
+
+    def _total_with(self, gram: BlockSymmetric) -> BlockSymmetric:
+        """Return the float64 total with `gram` added, and set `gram` to zero."""
+        if self._total is None:
+            total = gram.to(torch.float64)
+        else:
+            total = self._total
+            total.add(gram)
+        gram.zero()
+        return total
 
 
 @dataclass(frozen=True)
@@ -158,8 +243,8 @@ def collect(
         AllZeroActivations: a layer saw only zeros.
 
     Note:
-        Memory: groups * d^2 float64 numbers per layer, and one block of rows; time: n d^2 per layer besides the
-            forward.
+        Memory: per layer, about groups * d^2 / 2 numbers and one block of rows, or the n rows themselves if that is
+            less; time: n d^2 operations per layer besides the forward.
         Errors of `capture` pass through.
     """
     sums: dict[str, SecondMomentSum] = {}
@@ -208,7 +293,7 @@ def chosen_layers(
 
 def _checked(moment: SecondMoment, layer: Layer, side: str) -> SecondMoment:
     # Any NaN or infinity in a row reaches the diagonal, which is cheap to look at.
-    diagonal = checked_finite(moment.gram.diagonal(dim1=-2, dim2=-1), f"the inputs of '{layer.weight}' ({side} side)")
+    diagonal = checked_finite(moment.diagonal, f"the inputs of '{layer.weight}' ({side} side)")
     if not bool((diagonal > 0).any()):
         raise AllZeroActivations(layer.weight, side)
     return moment

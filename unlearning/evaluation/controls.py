@@ -1,12 +1,15 @@
-"""Controls: models whose right verdict is known in advance, and the probe that tells a masked head from a real edit."""
+"""Controls: models whose right verdict is known in advance, and the parts put back that tell masks from real edits."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain, takewhile
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from unlearning.checks import checked_classes, checked_inputs
 from unlearning.errors import NothingToProject, WeightsDoNotFit
@@ -54,15 +57,87 @@ def last_layer_back(unlearned: nn.Module, original: nn.Module, example: Tensor) 
     Raises:
         WeightsDoNotFit: the two models have different last layers.
     """
-    name = last_layer(original, example)
+    return _put_back(unlearned, original, [last_layer(original, example)])
+
+
+def classifier_layers(model: nn.Module, example: Tensor) -> tuple[str, ...]:
+    """Return the names of the modules that make up the classifier: everything after the features, in running order.
+
+    The features end where positions do: once a sample is one vector (flattened, pooled, or a class token), what follows
+    is the classifier. So these are the modules with parameters or buffers of their own, at the END of the run, whose
+    input has two dimensions: three Linear layers of a VGG, one of a ResNet or a ViT, norm and head of a MaxViT. No
+    architecture needs code of its own. Where the rule finds no border, because the last layer still sees positions
+    (SqueezeNet) or because nothing does (a multilayer perceptron is all classifier), it is the last layer alone.
+
+    Args:
+        model: Any module; its mode is restored and nothing stays attached to it.
+        example: A batch of inputs; only its first sample is used.
+
+    Raises:
+        NothingToProject: no Linear or Conv2d runs.
+
+    Note:
+        Parameters that a module uses without calling another one count where that module's own run begins.
+    """
+    ran: list[tuple[str, bool]] = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            ran.append((name, bool(inputs) and inputs[0].ndim == 2))
+
+        return hook
+
+    handles = [
+        module.register_forward_pre_hook(watch(name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if _holds_weights(name, module)
+    ]
+    try:
+        last = last_layer(model, example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    tail = [name for name, _ in reversed(list(takewhile(lambda item: item[1], reversed(ran))))]
+    is_border = last in tail and len(tail) < len(ran)
+    return tuple(dict.fromkeys(tail)) if is_border else (last,)
+
+
+def classifier_back(unlearned: nn.Module, original: nn.Module, example: Tensor) -> nn.Module:
+    """Return a copy of `unlearned` with the original's whole classifier (`classifier_layers`) on its new features.
+
+    What an edit of the fully connected layers achieved is undone by this completely; what stays forgotten has left the
+    features themselves.
+
+    Args:
+        unlearned: The edited model; not changed.
+        original: The model it was made from; not changed.
+        example: A batch of inputs, to find where the features end.
+
+    Raises:
+        WeightsDoNotFit: the two models have different classifiers.
+    """
+    return _put_back(unlearned, original, classifier_layers(original, example))
+
+
+def _holds_weights(name: str, module: nn.Module) -> bool:
+    """Whether a module has parameters or buffers of its own; those of a parametrised module lie one level deeper."""
+    if "parametrizations" in name.split("."):
+        return False
+    own = next(chain(module.parameters(recurse=False), module.buffers(recurse=False)), None)
+    return own is not None or is_parametrized(module)
+
+
+def _put_back(unlearned: nn.Module, original: nn.Module, names: Iterable[str]) -> nn.Module:
     restored = copy.deepcopy(unlearned)
     modules = dict(restored.named_modules())
-    if name not in modules:
-        raise WeightsDoNotFit(f"'{name}' is missing")
-    try:
-        modules[name].load_state_dict(original.get_submodule(name).state_dict())
-    except RuntimeError as error:
-        raise WeightsDoNotFit(f"'{name}': {error}") from error
+    for name in names:
+        if name not in modules:
+            raise WeightsDoNotFit(f"'{name}' is missing")
+        try:
+            modules[name].load_state_dict(original.get_submodule(name).state_dict())
+        except RuntimeError as error:
+            raise WeightsDoNotFit(f"'{name}': {error}") from error
     return restored
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from tests.fixtures.small_models import SmallConvNet, normal, seeded
 from tests.fixtures.svd_oracle import patches, updated
 from unlearning import collect, erase_classes, erase_from_statistics
-from unlearning.errors import OptionOutOfRange, StatisticsMismatch, UnknownLayer, WeightsDoNotFit
-from unlearning.patches import rows_of
+from unlearning.errors import NonFinite, OptionOutOfRange, StatisticsMismatch, UnknownLayer, WeightsDoNotFit
 
 
 def inputs_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -27,7 +27,7 @@ def inputs_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         elif isinstance(module, nn.Linear):
             module.register_forward_hook(
                 lambda mod, args, _, name=name: seen.__setitem__(
-                    f"{name}.weight", torch.cat(list(rows_of(mod, args[0], None)))
+                    f"{name}.weight", args[0].reshape(-1, 1, mod.in_features)
                 )
             )
     with torch.no_grad():
@@ -133,6 +133,94 @@ def test_an_edit_that_does_not_fit_changes_nothing() -> None:
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
     with pytest.raises(WeightsDoNotFit, match="missing"):
         erasure.apply_to(nn.Linear(2, 2))
+
+
+class Interrupts(nn.Parameter):
+    """A parameter whose copy is interrupted, as by the keyboard."""
+
+    def copy_(self, *_: object, **__: object) -> Tensor:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_application_is_taken_back() -> None:
+    model = seeded(SmallConvNet())
+    erasure = erase_classes(model, retain=[normal(8, 3, 8, 8)], forget=[normal(8, 3, 8, 8, seed=1)])
+    before = copy.deepcopy(model.state_dict())
+    ordinary = model.head.weight
+    model.head.weight = Interrupts(ordinary.data)
+    with pytest.raises(KeyboardInterrupt):
+        erasure.apply_to(model)
+    model.head.weight = ordinary
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_an_edit_that_overflows_the_dtype_is_not_applied() -> None:
+    model = seeded(SmallConvNet())
+    erasure = erase_classes(model, retain=[normal(8, 3, 8, 8)], forget=[normal(8, 3, 8, 8, seed=1)])
+    erasure.weights["head.weight"].mul_(1e6)
+    half = copy.deepcopy(model).half()
+    before = copy.deepcopy(half.state_dict())
+    with pytest.raises(NonFinite, match=r"the edited 'head\.weight'"):
+        erasure.apply_to(half)
+    assert all(torch.equal(before[name], value) for name, value in half.state_dict().items())
+
+
+class Attends(nn.Module):
+    """Fused attention, a weight-normalised layer and a frozen one; nothing that a hook on Linear would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.wrapped = parametrizations.weight_norm(nn.Linear(8, 6))
+        self.head = nn.Parameter(torch.empty(6, 3), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)
+        x = self.attention(x, x, x, need_weights=False)[0].transpose(0, 1)
+        y: Tensor = torch.tanh(self.wrapped(x)).mean(1) @ self.head
+        return y
+
+
+def test_fused_normalised_and_bare_weights_are_edited_like_any_other() -> None:
+    model = seeded(Attends()).double()
+    retain, forget = normal(7, 5, 8).double(), normal(7, 5, 8, seed=1).double() + 0.5
+    erasure = erase_classes(model, retain=[retain], forget=[forget], max_rows=None)
+    expected = updated(model.attention.in_proj_weight.detach(), retain.reshape(-1, 8), forget.reshape(-1, 8), 100, 3)
+    torch.testing.assert_close(erasure.weights["attention.in_proj_weight"], expected)
+    with torch.no_grad():
+        inner = [
+            torch.tanh(model.wrapped(model.attention(*[x.transpose(0, 1)] * 3)[0].transpose(0, 1))).mean(1)
+            for x in (retain, forget)
+        ]
+    torch.testing.assert_close(erasure.weights["head"], updated(model.head.T, *inner, 100, 3).T)
+    frozen = model.head.requires_grad
+    erasure.apply_to(model)
+    changes = {report.weight: report.relative_change for report in erasure.layers}
+    assert model.head.requires_grad is frozen
+    assert list(changes) == ["attention.in_proj_weight", "attention.out_proj.weight", "wrapped.weight", "head"]
+    assert min(changes.values()) > 0.01
+
+
+class Routed(nn.Module):
+    """Sends positive samples to one expert, negative ones to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(4, 4)
+        self.positive, self.negative = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = (self.positive if x.sum() > 0 else self.negative)(self.stem(x))
+        return y
+
+
+def test_a_layer_that_only_one_side_runs_is_left_alone_by_name() -> None:
+    x = normal(6, 4).abs()
+    erasure = erase_classes(seeded(Routed()), retain=[x], forget=[-x])
+    assert list(erasure.weights) == ["stem.weight"]
+    reasons = {entry.name: entry.reason for entry in erasure.untouched}
+    assert reasons["positive.weight"] == "ran on one side only"
+    assert set(reasons) == {name for name, _ in Routed().named_parameters()} - {"stem.weight"}
 
 
 def test_bad_requests_are_refused_before_any_work() -> None:

@@ -1,17 +1,17 @@
-"""The rows of a layer are exactly what it multiplies with its weight."""
+"""The rows of a product are exactly what it multiplies with its weight."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.fixtures.small_models import normal, seeded
 from tests.fixtures.svd_oracle import patches
-from unlearning.errors import ShapeError
-from unlearning.patches import num_rows, rows_of
+from unlearning.patches import MatrixRows, PatchRows
 
 CONVOLUTIONS: list[dict[str, Any]] = [
     {"kernel_size": 3},
@@ -20,61 +20,67 @@ CONVOLUTIONS: list[dict[str, Any]] = [
     {"kernel_size": (3, 5), "padding": (1, 2), "stride": (2, 1)},
     {"kernel_size": 3, "padding": 2, "dilation": 2},
     {"kernel_size": (2, 3), "dilation": (3, 1), "stride": (1, 2), "padding": (2, 0)},
-    {"kernel_size": 3, "padding": "same"},
-    {"kernel_size": (4, 2), "padding": "same", "dilation": (2, 2)},
-    {"kernel_size": (4, 2), "padding": "same", "padding_mode": "replicate"},
-    {"kernel_size": 3, "padding": "valid"},
-    {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
-    {"kernel_size": 3, "padding": 2, "padding_mode": "replicate"},
-    {"kernel_size": 3, "padding": "same", "padding_mode": "circular"},
     {"kernel_size": 3, "padding": 1, "groups": 2},
     {"kernel_size": 3, "padding": 1, "groups": 4, "stride": 2},
     {"kernel_size": (3, 1), "padding": (1, 0), "groups": 4, "dilation": (2, 1)},
 ]
 
 
+def rows_of(module: nn.Conv2d, x: Tensor) -> PatchRows:
+    padding = tuple(int(margin) for margin in module.padding)
+    return PatchRows(x, module.kernel_size, module.stride, padding, module.dilation, module.groups)
+
+
+def whole(pieces: Iterator[Tensor]) -> Tensor:
+    return torch.cat(list(pieces))
+
+
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
 def test_patches_times_weight_is_what_the_convolution_computes(options: dict[str, Any]) -> None:
     module = seeded(nn.Conv2d(4, 8, bias=False, **options)).double()
     x = normal(3, 4, 9, 11).double()
-    rows = torch.cat(list(rows_of(module, x, None)))
+    rows = whole(rows_of(module, x).take(None))
     weight = module.weight.reshape(module.groups, 8 // module.groups, -1)
     product = torch.einsum("ngd,gmd->ngm", rows, weight).reshape(len(rows), 8)
     expected = module(x).permute(0, 2, 3, 1).reshape(-1, 8)
     torch.testing.assert_close(product, expected)
     torch.testing.assert_close(rows, patches(module, x))
-    assert num_rows(module, x) == len(rows)
+    assert rows_of(module, x).items * rows_of(module, x).positions == len(rows)
 
 
-@pytest.mark.parametrize("options", CONVOLUTIONS[:8], ids=str)
-def test_chosen_rows_are_rows_of_all(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("count", [3, 60], ids=["read in place", "read from a copy"])
+@pytest.mark.parametrize("is_last", [False, True], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_chosen_rows_are_rows_of_all(options: dict[str, Any], is_last: bool, count: int) -> None:
     module, x = nn.Conv2d(4, 8, **options), normal(3, 4, 9, 11)
-    every = torch.cat(list(rows_of(module, x, None)))
-    index = torch.tensor([0, 7, len(every) - 1])
-    torch.testing.assert_close(torch.cat(list(rows_of(module, x, index))), every[index])
+    x = x.contiguous(memory_format=torch.channels_last) if is_last else x
+    every = patches(module, x)
+    index = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:count]
+    index = torch.cat([index, torch.tensor([0, len(every) - 1])])
+    assert torch.equal(whole(rows_of(module, x).take(index)), every[index])
 
 
-def test_channels_last_inputs_give_the_same_patches() -> None:
-    module, x = nn.Conv2d(4, 8, 3, padding=1), normal(2, 4, 6, 5)
-    last = x.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(torch.cat(list(rows_of(module, x, None))), torch.cat(list(rows_of(module, last, None))))
-
-
-def test_all_positions_of_a_linear_are_rows() -> None:
-    x = normal(2, 5, 7)
-    rows = torch.cat(list(rows_of(nn.Linear(7, 3), x, None)))
-    assert torch.equal(rows, x.reshape(10, 1, 7))
+def test_a_stack_of_matrices_gives_one_row_per_group() -> None:
+    x = normal(3, 5, 7)
+    rows = whole(MatrixRows(x).take(torch.tensor([4, 0])))
+    assert torch.equal(rows, torch.stack([x[:, 4], x[:, 0]]))
+    assert torch.equal(whole(MatrixRows(x[0]).take(None)), x[0][:, None])
 
 
 def test_large_inputs_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unlearning.patches._MAX_NUMBERS", 100)
     module, x = nn.Conv2d(4, 8, 3), normal(2, 4, 6, 6)
-    parts = list(rows_of(module, x, None))
-    assert max(part.numel() for part in parts) <= 100
-    torch.testing.assert_close(torch.cat(parts), patches(module, x))
-    assert len(list(rows_of(nn.Linear(7, 3), normal(40, 7), None))) == 3
+    for index in (None, torch.arange(3)):
+        parts = list(rows_of(module, x).take(index))
+        assert max(part.numel() for part in parts) <= 100
+        torch.testing.assert_close(torch.cat(parts), patches(module, x)[: None if index is None else 3])
+    assert len(list(MatrixRows(normal(40, 7)).take(None))) == 3
 
 
-def test_a_convolution_refuses_inputs_without_height_and_width() -> None:
-    with pytest.raises(ShapeError, match=r"got \(2, 4\)"):
-        num_rows(nn.Conv2d(4, 8, 3), normal(2, 4))
+def test_items_that_differ_have_different_marks() -> None:
+    x = normal(6, 4, 3, 3)
+    x[3] = x[1]
+    x[4] = x[1].flip(-1)
+    marks = PatchRows(x, (1, 1), (1, 1), (0, 0), (1, 1), 1).marks()
+    assert len(set(marks.tolist())) == 5
+    assert marks[3] == marks[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ def naive(rows: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-@pytest.mark.parametrize("pieces", [[500], [1] * 50 + [450], [130, 70, 300]])
+@pytest.mark.parametrize("pieces", [[500], [1] * 50 + [450], [130, 70, 300], [64] * 7 + [52]])
 def test_the_sum_is_the_naive_product_whatever_the_pieces(
     groups: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +49,45 @@ def test_the_sum_is_the_naive_product_whatever_the_pieces(
     assert moment.rows == 500
     assert torch.equal(moment.gram, whole.finish().gram)
     torch.testing.assert_close(moment.gram.double(), naive(rows), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("n", [0, 1, 9, 10, 11, 40])
+@pytest.mark.parametrize("step", [1, 4, 40])
+def test_few_rows_are_kept_as_they_are_and_more_are_summed(n: int, groups: int, step: int) -> None:
+    d, rows = 20, normal(n, groups, 20)
+    sums = SecondMomentSum(d, groups)
+    for piece in rows.split(step):
+        handed = piece.clone()
+        sums.add(handed)
+        handed.fill_(torch.nan)  # a sink may not rely on what it was handed
+    moment = sums.finish()
+    assert (moment.rows, moment.d, moment.groups) == (n, d, groups)
+    assert isinstance(moment.held, Tensor) == (n <= d // 2)
+    torch.testing.assert_close(moment.gram.double(), naive(rows), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(moment.diagonal.double(), naive(rows).diagonal(dim1=-2, dim2=-1), rtol=1e-5, atol=1e-4)
+    assert moment.numel() <= groups * d * d
+
+
+def test_a_long_stream_costs_no_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearning.statistics._BLOCK_ROWS", 1)
+    rows = torch.full((60_001, 1, 1), 0.1).sqrt()
+    sums = SecondMomentSum(1)
+    sums.add(rows)
+    squares = rows[:, 0, 0].square()
+    expected = float(squares.double().sum())
+    one_by_one = float(np.add.accumulate(squares.numpy())[-1])
+    assert abs(one_by_one / expected - 1) > 1e-5
+    assert float(sums.finish().gram) == pytest.approx(expected, rel=1e-6)
+
+
+def test_half_precision_rows_that_do_not_lie_in_order_are_summed_in_float32() -> None:
+    rows = normal(5, 2, 60).bfloat16().permute(2, 1, 0)
+    sums = SecondMomentSum(5, 2)
+    sums.add(rows)
+    moment = sums.finish()
+    assert moment.dtype == torch.float32
+    torch.testing.assert_close(moment.gram.double(), naive(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_the_normalised_moment_has_trace_one_in_every_group_that_is_alive() -> None:
@@ -156,15 +196,16 @@ class Mixed(nn.Module):
 def test_what_cannot_be_projected_is_listed_with_share_and_reason() -> None:
     model = seeded(Mixed())
     statistics = collect(model, [normal(3, 6)])
-    assert list(statistics.moments) == ["used.weight"]
+    assert list(statistics.moments) == ["used.weight", "wrapped.weight"]
     reasons = {entry.name: entry.reason for entry in statistics.untouched}
-    assert "Embedding" in reasons["table.weight"]
-    assert "LayerNorm" in reasons["norm.weight"]
+    assert "also used otherwise" in reasons["table.weight"]
+    assert "normalisation" in reasons["norm.weight"]
     assert reasons["used.bias"] == "bias"
-    assert reasons["spare.weight"] == "its module was never called"
-    assert any(name.startswith("wrapped.param") for name in reasons)
+    assert reasons["spare.weight"] == "never used in the forward pass"
+    assert [name for name in reasons if name.startswith("wrapped")] == ["wrapped.bias"]
     total = sum(parameter.numel() for parameter in model.parameters())
-    shares = sum(entry.share for entry in statistics.untouched) + model.used.weight.numel() / total
+    edited = [model.used.weight, *model.wrapped.parametrizations.weight.parameters()]
+    shares = sum(entry.share for entry in statistics.untouched) + sum(weight.numel() for weight in edited) / total
     assert shares == pytest.approx(1)
 
 
@@ -216,10 +257,10 @@ def test_a_progress_callback_may_end_the_work() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_bad_numbers_are_refused_with_the_layer_that_saw_them_first(bad: float) -> None:
+def test_bad_numbers_are_refused_where_they_are_first_seen(bad: float) -> None:
     model, x = seeded(SmallConvNet()), normal(4, 3, 8, 8)
     x[1, 0, 2, 2] = bad
-    with pytest.raises(NonFinite, match=r"'first\.weight' \(forget side\)"):
+    with pytest.raises(NonFinite, match=r"inputs of batch 0 \(forget side\)"):
         collect(model, [x], side="forget")
     with torch.no_grad():
         model.hidden.weight[0, 0] = bad
@@ -252,7 +293,7 @@ def test_bad_options_and_batches_are_refused() -> None:
 
 
 def test_a_model_without_linear_or_convolution_is_refused() -> None:
-    with pytest.raises(NothingToProject, match="ReLU applies none"):
+    with pytest.raises(NothingToProject, match="ReLU has none"):
         collect(nn.ReLU(), [normal(2, 3)])
     with pytest.raises(NothingToProject):
         collect(seeded(SmallConvNet()), [normal(2, 3, 8, 8)], weights=[])

@@ -8,6 +8,7 @@ import torch
 
 from tests.fixtures.small_models import Leaking, SmallConvNet, normal, seeded
 from unlearning import Choice, LayerStatistics, choose, collect, draw_samples, erase_from_statistics
+from unlearning.bench import Bench
 from unlearning.errors import ClassIndexOutOfRange, EmptySide, OptionOutOfRange, ShapeError
 from unlearning.evaluation.accuracy import predict_logits
 from unlearning.tuning import Candidate
@@ -86,6 +87,33 @@ def test_a_candidate_that_was_not_measured_to_the_end_never_wins(
     skipped = [candidate for candidate in found.candidates if candidate.retain_accuracy is None]
     assert skipped
     assert all(candidate.score < found.best.score for candidate in skipped)
+
+
+def test_sharing_what_comes_before_the_edit_changes_no_candidate(
+    leaking: Leaking, sides: tuple[LayerStatistics, LayerStatistics]
+) -> None:
+    grid = {"alphas_r": (10.0, 100.0), "alphas_f": (1.0, 30.0), "batch_size": 50}
+    shared, alone = chosen(leaking, sides, **grid), chosen(leaking, sides, cache_bytes=0, **grid)
+    assert [candidate.layers for candidate in shared.candidates] == [candidate.layers for candidate in alone.candidates]
+    for ours, other in zip(shared.candidates, alone.candidates, strict=True):
+        assert ours.score == pytest.approx(other.score)
+    assert shared.best == alone.best
+
+
+def test_a_bench_runs_only_what_an_edit_can_change(leaking: Leaking) -> None:
+    inputs, labels = leaking.validation
+    bench = Bench.of(leaking.model, inputs, labels, {FORGET}, batch_size=50)
+    head = dict(leaking.model.named_parameters())["6.weight"].detach()
+    for scale in (1.0, 0.5, 0.0):
+        found = bench.judge({"6.weight": head * scale})
+        right = (
+            predict_logits(leaking.model, inputs, weights={"6.weight": head * scale}).argmax(dim=1).numpy() == labels
+        )
+        assert found.retain_accuracy == pytest.approx(right[labels != FORGET].mean())
+        assert found.forget_accuracy == pytest.approx(right[labels == FORGET].mean())
+        assert found.recovered == 1
+    replay = bench.replay(["6.weight"])
+    assert (replay.num_full, replay.num_replayed) == (len(replay), 2 * len(replay))
 
 
 class Scaled(torch.nn.Module):

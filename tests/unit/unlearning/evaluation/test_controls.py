@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from tests.fixtures.small_models import Leaking, SmallConvNet, normal, seeded
+from tests.unit.unlearning.evaluation.conftest import FORGET, Digits
 from unlearning import draw_samples, erase_classes
 from unlearning.errors import NothingToProject, WeightsDoNotFit
 from unlearning.evaluation import (
     accuracy_measures,
+    classifier_back,
+    classifier_layers,
     confusion_matrix,
     last_layer,
     last_layer_back,
     mask_bias,
     predict_logits,
 )
-
-FORGET = 8
 
 
 def accuracies(model: nn.Module, leaking: Leaking) -> tuple[float, float]:
@@ -103,3 +105,64 @@ def test_models_that_do_not_fit_are_refused() -> None:
         last_layer_back(nn.Linear(2, 2), SmallConvNet(), x)
     with pytest.raises(WeightsDoNotFit, match="no bias"):
         mask_bias(nn.Sequential(nn.Linear(3, 3, bias=False)), {0}, normal(2, 3))
+
+
+def sequence(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "expected"),
+    [
+        (sequence(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 9), nn.ReLU(), nn.Linear(9, 4)), (3, 8, 8), "2 4"),
+        (
+            sequence(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.BatchNorm1d(144), nn.Linear(144, 4), nn.Softmax(1)),
+            (3, 8, 8),
+            "2 3",
+        ),
+        (sequence(nn.Linear(5, 6), nn.LayerNorm(6), nn.Flatten(), nn.Linear(18, 4)), (3, 5), "3"),
+        (sequence(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 4, 4), "0"),
+        (sequence(nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 4)), (3, 4), "3"),
+        (
+            sequence(nn.Conv2d(3, 4, 3), nn.Flatten(), weight_norm(nn.Linear(144, 9, bias=False)), nn.Linear(9, 4)),
+            (3, 8, 8),
+            "2 3",
+        ),
+    ],
+    ids=["vgg", "norm in it", "transformer", "convolution last", "perceptron", "parametrised"],
+)
+def test_the_classifier_is_what_follows_the_last_layer_that_sees_positions(
+    model: nn.Module, shape: tuple[int, ...], expected: str
+) -> None:
+    model.train()
+    assert classifier_layers(model, normal(3, *shape)) == tuple(expected.split())
+    assert model.training
+    assert all(not module._forward_pre_hooks for module in model.modules())
+
+
+def test_an_edit_of_the_classifier_alone_is_undone_and_one_of_the_features_is_not(digits: Digits) -> None:
+    x, y = digits.train
+    draw = draw_samples(y, {FORGET}, num_classes=10)
+    images, labels = digits.forgotten
+
+    def forgotten(model: nn.Module) -> float:
+        return float((predict_logits(model, images).argmax(dim=1).numpy() == labels).mean())
+
+    found = {}
+    for name, layers in (("all", None), ("classifier", ["classifier.fc1.weight", "classifier.fc2.weight"])):
+        edited = copy.deepcopy(digits.original)
+        edit = erase_classes(
+            edited, retain=[x[draw.retain]], forget=[x[draw.forget]], alpha_r=10, alpha_f=100, layers=layers
+        )
+        edit.apply_to(edited)
+        found[name] = forgotten(edited), forgotten(classifier_back(edited, digits.original, images))
+    assert found["classifier"][0] <= 0.05
+    assert found["classifier"][1] == forgotten(digits.original) > 0.9
+    assert found["all"][0] <= 0.05
+    assert found["all"][1] < 0.5 * found["classifier"][1]
+
+
+def test_a_classifier_that_does_not_fit_is_refused() -> None:
+    x = normal(2, 3, 8, 8)
+    with pytest.raises(WeightsDoNotFit, match="'head'"):
+        classifier_back(SmallConvNet(5), SmallConvNet(4), x)

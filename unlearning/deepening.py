@@ -1,0 +1,114 @@
+"""How deep a refit goes: as deep as retained accuracy allows, judged on validation samples.
+
+Depth is what makes forgetting last. With only the last feature layer refitted, the original's parts put back on the new
+features recover nothing either, yet a few steps of training do; with the four last feature layers refitted they recover
+as little as they would on a network retrained without the class. Depth costs retained accuracy, so the deepest refit
+that costs no more than allowed wins, and if none does, the best by the score of `bench`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from unlearning.bench import Bench, Judgement
+from unlearning.capture import Progress
+from unlearning.checks import checked_count
+from unlearning.erase import Erasure
+from unlearning.errors import OptionOutOfRange
+from unlearning.refit import Refit
+
+DEPTHS = (4, 2, 1)
+"""Feature layers before the classifier that are refitted together with it, the deepest first."""
+MOST_FORGET = 0.01
+MOST_RECOVERED = 0.2
+
+
+@dataclass(frozen=True)
+class Depth:
+    """One depth that was tried.
+
+    Attributes:
+        layers: Keys of the refitted layers, in order of execution.
+        judgement: What it did on the validation samples.
+    """
+
+    layers: tuple[str, ...]
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Deepening:
+    """The chosen refit and all depths that were tried.
+
+    Attributes:
+        erasure: The edit of the winner.
+        best: The winner.
+        tried: All, in the order they were tried.
+        is_good: Whether the winner kept to every limit, or is merely the best of a bad lot.
+    """
+
+    erasure: Erasure
+    best: Depth
+    tried: tuple[Depth, ...]
+    is_good: bool
+
+
+def deepest_refit(
+    refit: Refit,
+    bench: Bench,
+    *,
+    depths: Sequence[int] = DEPTHS,
+    allowed_drop: float = 0.01,
+    progress: Progress | None = None,
+) -> Deepening:
+    """Return the deepest refit that keeps to the limits on validation samples, else the one with the best score.
+
+    The limits: retained accuracy falls by at most `allowed_drop`, at most 1 % of the forgotten validation samples are
+    still recognised, and at most 20 % of what the original recognised returns with its last layer or its classifier.
+
+    Args:
+        refit: Refits of the original, with all layers that may be refitted.
+        bench: Validation samples, disjoint from the refit's.
+        depths: Numbers of feature layers to refit together with the classifier.
+        allowed_drop: Retained accuracy that may be lost, as a share.
+        progress: Called as progress("tune", depths tried, depths at most).
+
+    Raises:
+        OptionOutOfRange: there is no depth, or one is no whole number of at least 1.
+    """
+    starts = _starts(refit, bench.classifier, depths)
+    tried: list[tuple[Depth, Erasure]] = []
+    for start in starts:
+        erasure = refit.of(layer.weight for layer in refit.layers[start:])
+        judgement = bench.judge(erasure.weights, allowed_drop=allowed_drop)
+        tried.append((Depth(tuple(report.weight for report in erasure.layers), judgement), erasure))
+        if progress is not None:
+            progress("tune", len(tried), len(starts))
+        if _is_good(judgement, bench, allowed_drop):
+            break
+    best, erasure = max(
+        tried, key=lambda item: (_is_good(item[0].judgement, bench, allowed_drop), item[0].judgement.score)
+    )
+    depths_tried = tuple(depth for depth, _ in tried)
+    return Deepening(erasure, best, depths_tried, _is_good(best.judgement, bench, allowed_drop))
+
+
+def _starts(refit: Refit, classifier: Collection[str], depths: Sequence[int]) -> list[int]:
+    """Return the places of the first refitted layer, the deepest first, without repetition."""
+    if not depths:
+        raise OptionOutOfRange("depths", "at least one number of layers", ())
+    after = len(refit.layers)
+    while after and set(refit.layers[after - 1].modules) <= set(classifier):
+        after -= 1
+    return sorted({max(0, after - checked_count("a depth", depth)) for depth in depths})
+
+
+def _is_good(judgement: Judgement, bench: Bench, allowed_drop: float) -> bool:
+    kept = judgement.retain_accuracy
+    return (
+        kept is not None
+        and bench.retain_accuracy - kept <= allowed_drop
+        and judgement.forget_accuracy <= MOST_FORGET
+        and judgement.recovered <= MOST_RECOVERED
+    )

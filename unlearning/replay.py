@@ -1,0 +1,154 @@
+"""Runs a model again and again with other weights, and computes only what the other weights can change.
+
+While candidates are compared, everything before the first operator that touches an edited weight gives the same result
+each time. So the first run over a batch keeps, of those results, the few that are used later; the next runs hand them
+out and skip everything before. That happens at the level of PyTorch's operators (see `recording`), so no architecture
+needs code of its own. Cutting the model into a head and a tail, the obvious thing, works for `nn.Sequential` alone.
+
+Nothing is taken on trust. A first run on two samples finds the boundary and what is used beyond it, and its replay must
+equal the plain forward. Every later run compares its operators with those of the record, and looks for placeholders
+among the inputs of the operators that really run. Whatever does not fit (control flow that depends on the data, dropout
+that stays on) is computed in full, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from unlearning.errors import UnknownLayer
+from unlearning.modes import device_of, evaluating
+from unlearning.recording import Filling, Missed, Prefix, Record, Recording, Replaying
+
+
+@dataclass
+class Budget:
+    """Bytes that may still be kept; several replays can share one."""
+
+    left: int = 2 << 30
+
+
+class Replay:
+    """The outputs of a model on fixed batches, for many sets of weights that edit the same parameters.
+
+    Args:
+        model: The model; it is never changed, and its own weights must stay as they are.
+        batches: The inputs; they must stay as they are too.
+        edited: Names of the parameters (or buffers) that may be replaced.
+        budget: Memory for kept results over all batches; a batch that would exceed it is computed in full.
+
+    Attributes:
+        num_replayed: Runs that skipped what comes before the boundary.
+        num_full: Runs that computed everything: the first of each batch, and all that could not be replayed.
+        reason: Why nothing is replayed; empty when something is.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Sequence[Tensor], edited: Collection[str], budget: Budget | None = None
+    ) -> None:
+        self.num_replayed = self.num_full = 0
+        self.reason = ""
+        self._model, self._batches, self._edited = model, batches, frozenset(edited)
+        self._budget = budget or Budget()
+        self._records: dict[int, Record | None] = {}
+        self._prefix = self._verified(self._found()) if batches and edited else Prefix()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the kept results."""
+        return sum(record.num_bytes for record in self._records.values() if record)
+
+    def logits(self, number: int, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return the model's output, in evaluation mode, for one batch and these weights.
+
+        Raises:
+            UnknownLayer: a weight is not among those that may be edited.
+        """
+        if not weights.keys() <= self._edited:
+            raise UnknownLayer(weights.keys() - self._edited, self._edited)
+        with evaluating(self._model):
+            batch = self._batches[number].to(device_of(self._model))
+            try:
+                if number in self._records:
+                    return self._replayed(batch, weights, self._records[number])
+                if self._prefix.operators:
+                    return self._filled(number, batch, weights)
+            except Missed:
+                self._drop(number)
+            self.num_full += 1
+            return self._called(batch, weights)
+
+    def _replayed(self, batch: Tensor, weights: Mapping[str, Tensor], record: Record | None) -> Tensor:
+        if record is None:
+            raise Missed
+        with Replaying(self._prefix, record):
+            output = self._called(batch, weights)
+        self.num_replayed += 1
+        return output
+
+    def _filled(self, number: int, batch: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        record = Record()
+        with Filling(self._prefix, record):
+            output = self._called(batch, weights)
+        self._records[number] = record if record.num_bytes <= self._budget.left else None
+        self._budget.left -= record.num_bytes if self._records[number] else 0
+        self.num_full += 1
+        return output
+
+    def _drop(self, number: int) -> None:
+        """Compute this batch in full from now on."""
+        record = self._records.get(number)
+        self._budget.left += record.num_bytes if record else 0
+        self._records[number] = None
+
+    def _found(self) -> Prefix:
+        with evaluating(self._model):
+            batch, weights = self._example(), self._copies()
+            recording = Recording(weights.values())
+            with recording:
+                self._called(batch, weights)
+        prefix = recording.prefix()
+        if not prefix.operators:
+            self.reason = "nothing comes before the first edited weight"
+        return prefix
+
+    def _verified(self, prefix: Prefix) -> Prefix:
+        """Return the prefix if replaying it for other weights gives what a plain forward gives, else an empty one."""
+        if not prefix.operators:
+            return prefix
+        with evaluating(self._model):
+            batch, weights, record = self._example(), self._copies(), Record()
+            other = {name: weight * 1.01 if weight.is_floating_point() else weight for name, weight in weights.items()}
+            try:
+                with Filling(prefix, record):
+                    self._called(batch, weights)
+                with Replaying(prefix, record):
+                    replayed = self._called(batch, other)
+            except Missed:
+                self.reason = "the model does not repeat its operators"
+                return Prefix()
+            plain = self._called(batch, other)
+        if torch.allclose(replayed, plain, rtol=1e-5, atol=1e-6, equal_nan=True):
+            return prefix
+        self.reason = "the model does not repeat its results"
+        return Prefix()
+
+    def _example(self) -> Tensor:
+        return self._batches[0][:2].to(device_of(self._model))
+
+    def _copies(self) -> dict[str, Tensor]:
+        """Return the weights that may be edited, each in memory of its own, by which it can be told from the others."""
+        named: dict[str, Tensor] = dict(self._model.named_parameters(remove_duplicate=False))
+        named |= dict(self._model.named_buffers(remove_duplicate=False))
+        return {name: named[name].detach().clone() for name in sorted(self._edited)}
+
+    def _called(self, batch: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        output: Tensor = functional_call(self._model, dict(weights), (batch,)) if weights else self._model(batch)
+        return output

@@ -1,0 +1,172 @@
+"""The methods a request can name: from the two sides' images to an edit, with the table of what was tried."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from unlearning import (
+    Bench,
+    Deepening,
+    Erasure,
+    LayerStatistics,
+    Refit,
+    choose,
+    collect,
+    deepest_refit,
+    draw_samples,
+    erase_from_statistics,
+)
+from worker.pipeline.context import Context
+from worker.pipeline.data import Images, at_most, set_aside
+
+Span = tuple[float, float]
+
+REFIT_RETAIN = 4
+"""Retained images of a refit, for each that the projection takes: a fit of thousands of numbers needs more rows than a
+second moment does."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which images are for what; no image is on two sides, and none is a test image."""
+
+    retain: Images
+    """For the projection."""
+    retain_more: Images
+    """For the refit."""
+    forget: Images
+    validation: Images | None
+    """None when the strength is given: nothing is left to choose."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An edit, whether anything about it was chosen, and everything that was tried."""
+
+    erasure: Erasure
+    score: float | None
+    table: list[dict[str, Any]]
+
+
+def sides_of(context: Context) -> Sides:
+    """Draw the images of both sides, and set validation images aside unless the strength is given."""
+    train, own = context.materials.train, context.materials.validation
+    num_classes, seed, method = context.materials.blueprint.num_classes, context.spec.seed, context.spec.method
+    measured, validation = train, None
+    if method.alpha_r is None:
+        if own is not None:
+            validation = at_most(own, num_classes=num_classes, seed=seed)
+        else:
+            rest, aside = set_aside(train.labels, num_classes=num_classes, seed=seed)
+            measured, validation = train.subset(rest), train.subset(aside)
+    drawn = partial(
+        draw_samples,
+        measured.labels,
+        context.loaded.erase,
+        num_classes=num_classes,
+        seed=seed,
+        excluded=context.loaded.erased_before,
+    )
+    few, more = drawn(num_samples=method.num_samples), drawn(num_samples=REFIT_RETAIN * method.num_samples)
+    return Sides(measured.subset(few.retain), measured.subset(more.retain), measured.subset(few.forget), validation)
+
+
+def method_of(context: Context) -> Callable[[Context, Sides, Span], Made]:
+    """Return what the request's method does."""
+    if context.spec.method.alpha_r is not None:
+        return paper
+    return {"paper": paper, "refit": refit, "auto": auto}[context.spec.method.name]
+
+
+def auto(context: Context, sides: Sides, span: Span) -> Made:
+    """Refit; if that breaks a limit on the validation images, project as well, and take the better of the two."""
+    middle = (span[0] + span[1]) / 2
+    deepening = _deepening(context, sides, (span[0], middle))
+    refitted = _made(deepening)
+    if deepening.is_good:
+        return refitted
+    projected = paper(context, sides, (middle, span[1]))
+    table = [*refitted.table, *projected.table]
+    better = max(refitted, projected, key=lambda made: made.score or 0.0)
+    return Made(better.erasure, better.score, table)
+
+
+def refit(context: Context, sides: Sides, span: Span) -> Made:
+    """Refit the last layers, as many as retained accuracy allows."""
+    return _made(_deepening(context, sides, span))
+
+
+def paper(context: Context, sides: Sides, span: Span) -> Made:
+    """Project with the alphas given, or with those and the depth that are best on the validation images."""
+    start, width = span[0], span[1] - span[0]
+    retain = _statistics(context, sides.retain, "retain", (start, start + width / 4))
+    forget = _statistics(context, sides.forget, "forget", (start + width / 4, start + width / 2))
+    alpha_r, alpha_f, layers, score = context.spec.method.alpha_r, context.spec.method.alpha_f, None, None
+    table: list[dict[str, Any]] = []
+    if sides.validation is not None:
+        choice = choose(
+            context.materials.base,
+            retain,
+            forget,
+            inputs=sides.validation.tensor(),
+            labels=sides.validation.labels,
+            classes=context.loaded.erase,
+            excluded=context.loaded.erased_before,
+            progress=context.progress.over((start + width / 2, start + width * 0.95)),
+        )
+        best = choice.best
+        alpha_r, alpha_f, layers, score = best.alpha_r, best.alpha_f, best.layers, best.score
+        table = [{"method": "paper", **asdict(tried), "layers": len(tried.layers)} for tried in choice.candidates]
+    if alpha_r is None or alpha_f is None:
+        msg = f"Expected both alphas to be given or chosen, got {alpha_r} and {alpha_f}."
+        raise RuntimeError(msg)
+    erasure = erase_from_statistics(
+        context.materials.base,
+        retain,
+        forget,
+        alpha_r=alpha_r,
+        alpha_f=alpha_f,
+        layers=layers,
+        progress=context.progress.over((start + width * 0.95, span[1])),
+    )
+    return Made(erasure, score, table)
+
+
+def _deepening(context: Context, sides: Sides, span: Span) -> Deepening:
+    if sides.validation is None:
+        msg = "Expected validation images to choose the depth with, got none."
+        raise RuntimeError(msg)
+    refits = Refit(
+        context.materials.base,
+        retain=list(sides.retain_more.batches()),
+        forget=list(sides.forget.batches()),
+        classes=context.loaded.forget,
+        seed=context.spec.seed,
+        progress=context.progress.over(span),
+    )
+    bench = Bench.of(
+        context.materials.base,
+        sides.validation.tensor(),
+        sides.validation.labels,
+        context.loaded.erase,
+        excluded=context.loaded.erased_before,
+    )
+    return deepest_refit(refits, bench)
+
+
+def _made(deepening: Deepening) -> Made:
+    table = [{"method": "refit", "layers": len(tried.layers), **tried.judgement._asdict()} for tried in deepening.tried]
+    return Made(deepening.erasure, deepening.best.judgement.score, table)
+
+
+def _statistics(context: Context, images: Images, side: str, span: Span) -> LayerStatistics:
+    return collect(
+        context.materials.base,
+        images.batches(),
+        max_rows=context.spec.method.max_rows,
+        seed=context.spec.seed,
+        num_samples=len(images),
+        progress=context.progress.over(span),
+        side=side,
+    )
