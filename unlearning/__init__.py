@@ -5,7 +5,7 @@
     erasure.apply_to(model)
 
 From the bottom up: `inventory` (what a model consists of), `patches` and `positions` (which rows a layer multiplies,
-and which of them are measured), `capture` (hooks), `statistics` (second moments), `projection` (the update of one
+and which of them are measured), `capture` (the watch), `statistics` (second moments), `projection` (the update of one
 layer), `tuning` (how strong, how deep), `erase` (the public door); beside them `sampling` and `evaluation`.
 
 One alphabet of shapes, everywhere:
@@ -22,7 +22,7 @@ Subscripts r and f mean the retain and the forget side.
 """
 
 from unlearning.bench import Bench, Judgement
-from unlearning.deepening import Deepening, Depth, deepest_refit
+from unlearning.deepening import Deepening, Depth, deepest_refit, layers_at_most
 from unlearning.erase import (
     PUBLISHED_ALPHA_F,
     PUBLISHED_ALPHA_R,
@@ -62,5 +62,6 @@ __all__ = [
     "draw_samples",
     "erase_classes",
     "erase_from_statistics",
+    "layers_at_most",
     "refit_classes",
 ]

@@ -7,7 +7,7 @@ attached to the model, and every mode is restored, whatever happens inside.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from unlearning.batches import Batches as Batches  # noqa: PLC0414 - part of what this module offers
+from unlearning.batches import counted, first_samples
 from unlearning.checks import checked_count, checked_finite, checked_inputs
-from unlearning.discovery import Decomposing
+from unlearning.discovery import Decomposing, trace
 from unlearning.errors import (
-    BadBatch,
-    EmptySide,
     ForwardFailed,
     NothingToProject,
+    OptionOutOfRange,
     SampleCountMismatch,
     UnknownLayer,
 )
@@ -31,13 +32,10 @@ from unlearning.modes import device_of, watchable
 from unlearning.origins import Origins
 from unlearning.positions import PositionSampler
 from unlearning.products import Product, is_copy, operands, resolved
-from unlearning.survey import Survey, list_untouched, multiplied_tensors, survey
+from unlearning.survey import UNUSED, Survey, list_untouched, multiplied_tensors, survey
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(stage, done, total); total is None while unknown. An exception it raises ends the work cleanly."""
-
-Batches = Iterable[Any]
-"""Any iterable of input tensors (B, ...), or of tuples that start with one, as data loaders yield."""
 
 
 Forward = Callable[[int, Tensor], object]
@@ -121,7 +119,7 @@ class _Watch(Decomposing):
     def _handed_on(self, product: Product) -> bool:
         layer = self._found.layers.get(product.key)
         if layer is None:
-            if product.name not in self._found.reasons or "never used" in self._found.reasons[product.name]:
+            if self._found.reasons.get(product.name, UNUSED) == UNUSED:
                 self.late[product.name] = "multiplied for some samples only, or in different ways"
             return False
         if layer.weight in self._chosen:
@@ -203,6 +201,7 @@ def capture(
         UnknownLayer: a name in `weights` is no layer that runs.
         NonFinite: a watched weight or an input holds NaN or infinity.
         ForwardFailed: the model refuses a batch.
+        OptionOutOfRange: `max_rows` is below 1, or the model holds no data (device "meta").
         SampleCountMismatch: `num_samples` is not what the stream holds.
 
     Note:
@@ -213,10 +212,10 @@ def capture(
     """
     if max_rows is not None:
         checked_count("max_rows", max_rows)
-    announced, stream = _counted(batches, num_samples, needed=max_rows is not None, side=stage)
+    announced, stream = counted(batches, num_samples, needed=max_rows is not None, side=stage)
     seen = 0
     with watchable(model):
-        head, pair = _first_samples(stream, stage, device_of(model))
+        head, pair = first_samples(stream, stage, device_of(model))
         origins = Origins(multiplied_tensors(model))
         found = _surveyed(model, pair, origins)
         chosen = _chosen(model, found, weights)
@@ -241,7 +240,7 @@ def find_layers(model: nn.Module, example: Tensor) -> Captured:
     Errors of `capture` pass through.
     """
     with watchable(model):
-        _, pair = _first_samples(iter([checked_inputs(example)[:2]]), "example", device_of(model))
+        _, pair = first_samples(iter([checked_inputs(example)[:2]]), "example", device_of(model))
         found = _surveyed(model, pair, Origins(multiplied_tensors(model)))
         chosen = _chosen(model, found, None)
         layers = tuple(layer for layer in found.layers.values() if layer.weight in chosen)
@@ -253,8 +252,13 @@ def _assigned(found: Survey) -> frozenset[str]:
 
 
 def _surveyed(model: nn.Module, pair: Tensor, origins: Origins) -> Survey:
+    """Run the model on two samples, then on the first one twice, and return what it consists of."""
+    if pair.is_meta:
+        raise OptionOutOfRange("the model's device", "one that holds data", "meta")
     with _refused(pair):
-        return survey(model, pair, origins)
+        first = trace(model, origins, pair.clone())
+        second = trace(model, origins, torch.cat([pair[:1], pair[:1]]))
+    return survey(model, first, second, origins)
 
 
 @contextmanager
@@ -282,49 +286,3 @@ def _chosen(model: nn.Module, found: Survey, weights: Collection[str] | None) ->
     for name in chosen:
         checked_finite(read_rows(model, known[name]), f"weight '{name}'")
     return chosen
-
-
-def _counted(
-    batches: Batches, num_samples: int | None, *, needed: bool, side: str
-) -> tuple[int | None, Iterator[Tensor]]:
-    """Return the number of samples, if it is needed or known, and the batches that are not empty."""
-    if num_samples is not None:
-        return checked_count("num_samples", num_samples), _inputs(batches, side)
-    if not needed:
-        return None, _inputs(batches, side)
-    # A tensor is one batch; an iterator can be iterated only once.
-    held = list(_inputs(batches, side)) if isinstance(batches, Iterator) else batches
-    count = sum(len(inputs) for inputs in _inputs(held, side))
-    if count == 0:
-        raise EmptySide(side)
-    return count, _inputs(held, side)
-
-
-def _inputs(batches: Batches, side: str) -> Iterator[Tensor]:
-    if not isinstance(batches, Iterable):
-        raise BadBatch(f"{type(batches).__name__} instead of batches")
-    for place, batch in enumerate([batches] if isinstance(batches, Tensor) else batches):
-        inputs = checked_inputs(batch)
-        if len(inputs):
-            yield checked_finite(inputs, f"the inputs of batch {place} ({side} side)")
-
-
-def _first_samples(stream: Iterator[Tensor], side: str, device: torch.device) -> tuple[list[Tensor], Tensor]:
-    """Return the batches that hold the first two samples, and these samples; a lone one is joined by a variation."""
-    head: list[Tensor] = []
-    for batch in stream:
-        head.append(batch)
-        if sum(map(len, head)) > 1:
-            break
-    if not head:
-        raise EmptySide(side)
-    first, *others = [sample for batch in head for sample in batch[:2]][:2]
-    candidates = [*others, first.flip(-1) if first.ndim else first]
-    if first.is_floating_point():
-        candidates.append(first / 2 + 0.1)
-    second = next((other for other in candidates if _is_another(first, other)), first)
-    return head, torch.stack([first, second]).to(device)
-
-
-def _is_another(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and first.dtype == second.dtype and not torch.equal(first, second)

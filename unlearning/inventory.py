@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 import torch
@@ -103,10 +104,9 @@ def tensor_of(model: nn.Module, name: str) -> Tensor:
     Raises:
         UnknownLayer: the model has no such tensor.
     """
-    path, _, local = name.rpartition(".")
     try:
         with torch.no_grad():
-            value = getattr(model.get_submodule(path), local)
+            value: object = reduce(getattr, name.split("."), model)
     except AttributeError:
         value = None
     if not isinstance(value, Tensor):

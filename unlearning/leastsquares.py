@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unlearning.errors import NonFinite, ShapeError
+from unlearning.symmetric import BlockSymmetric
 
 
 def refitted(weight: Tensor, inputs: Tensor, targets: Tensor, importance: Tensor, ridge: float) -> Tensor:
@@ -52,11 +53,18 @@ def refitted(weight: Tensor, inputs: Tensor, targets: Tensor, importance: Tensor
     # A group of dead channels has nothing to fit: any positive number keeps its system solvable.
     strength = torch.where(strength > 0, strength, torch.ones_like(strength))
     dual = n < d
-    solved = _solved(x @ x.mT, missing, strength) if dual else _solved(x.mT @ x, x.mT @ missing, strength)
+    solved = _solved(_gram(x.mT), missing, strength) if dual else _solved(_gram(x), x.mT @ missing, strength)
     new = old + (solved.mT @ x if dual else solved.mT)
     if not bool(torch.isfinite(new).all()):
         raise NonFinite("a least-squares fit")
     return new
+
+
+def _gram(x: Tensor) -> Tensor:
+    """Return X^T X of (groups, n, d)."""
+    gram = BlockSymmetric.zeros(x.shape[-1], len(x), dtype=x.dtype, device=x.device)
+    gram.add_product(x)
+    return gram.dense()
 
 
 def _solved(a: Tensor, b: Tensor, strength: Tensor) -> Tensor:

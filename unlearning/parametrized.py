@@ -22,11 +22,7 @@ _TOLERANCE = 8.0
 
 def is_parametrized(model: nn.Module, name: str) -> bool:
     """Return whether the tensor `name` is computed by a registered parametrisation."""
-    path, _, local = name.rpartition(".")
-    try:
-        return parametrize.is_parametrized(model.get_submodule(path), local)
-    except AttributeError:
-        return False
+    return name in parametrized_tensors(model)
 
 
 def parametrized_tensors(model: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -179,3 +179,6 @@ _FORMS: dict[Any, Callable[[tuple[Any, ...]], Iterator[Operand]]] = {
     "convolution": _convolution,
     "_convolution": _convolution,
 }
+
+PRODUCTS = frozenset(_FORMS)
+"""Plain names of the operations that are matrix products."""

@@ -23,19 +23,17 @@ Memory in a Transformer", ICLR 2023; Gandikota et al., "Unified Concept Editing 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import Batches, Captured, Progress, RowSink, capture
-from unlearning.checks import checked_alpha, checked_classes, checked_count, checked_inputs
+from unlearning.capture import Batches, Captured, Forward, Progress, RowSink, capture, find_layers
+from unlearning.checks import checked_alpha, checked_classes, checked_count, checked_finite, checked_inputs
 from unlearning.erase import Erasure, LayerReport, report_of
-from unlearning.errors import EmptySide, NonFinite, UnknownLayer
-from unlearning.evaluation.accuracy import predict_logits
+from unlearning.errors import EmptySide, NonFinite, ShapeError, UnknownLayer
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.leastsquares import refitted
 from unlearning.modes import watchable
@@ -61,7 +59,7 @@ def refit_classes(
 ) -> Erasure:
     """Return the weights of `model` after its `layers` were refitted without `classes`; the model is not changed.
 
-    Gradient-free: one forward of all samples for the targets, and one more per layer for its inputs.
+    Gradient-free: one forward of all samples, and then one per layer that begins at the first of `layers`.
 
     Args:
         model: Any classifier whose call takes one batch and returns logits (B, K).
@@ -83,7 +81,7 @@ def refit_classes(
         OptionOutOfRange: a weight or the ridge is not a finite number above 0.
 
     Note:
-        Errors of `capture` and `predict_logits` pass through. Inputs are held in memory, and the rows of one layer.
+        Errors of `capture` pass through. Inputs are held in memory, and the rows of one layer.
         Time beside the forwards: see `leastsquares.refitted`, d counting the bias as one input more.
     """
     refit = Refit(
@@ -126,14 +124,18 @@ class Refit:
     ) -> None:
         self._forget_weight = checked_alpha("forget_weight", forget_weight)
         self._ridge = checked_alpha("ridge", ridge)
-        self._model = model
-        self._samples = _Samples.of(model, retain, forget, classes)
-        each = max(1, checked_count("max_rows", max_rows) // len(self._samples))
-        self._passes = _Passes(self._samples, each, seed, progress)
-        self._found, self._targets = _targets(model, self._passes, layers)
+        checked_count("max_rows", max_rows)
+        self._model, self._work = model, copy.deepcopy(model)
+        sides = {name: tuple(_inputs(batches)) for name, batches in (("retain", retain), ("forget", forget))}
+        for name, held in sides.items():
+            if not held:
+                raise EmptySide(name)
+        batches = (*sides["retain"], *sides["forget"])
+        num_forget = sum(map(len, sides["forget"]))
+        self._passes = _Passes(self._work, batches, layers, max_rows, seed, progress)
+        self._samples = _Samples.of(self._passes.logits(), num_forget, classes)
+        self._found, self._targets = _targets(self._work, self._passes, self._samples)
         self.layers = tuple(layer for layer in self._found.layers if layer.weight in self._targets)
-        self._work = copy.deepcopy(model)
-        self._passes.begin_at(self._work, self.layers)
 
     def of(self, layers: Iterable[str]) -> Erasure:
         """Return the refit of these layers, one after the other, each on what the ones before it produce.
@@ -162,7 +164,7 @@ class Refit:
     def _fit(self, layer: Layer) -> dict[str, Tensor]:
         """Refit one layer of the working copy and return its new parameters by name."""
         work, targets = self._work, self._targets[layer.weight]
-        rows = self._passes.rows(work, layer, len(targets))
+        rows = self._passes.rows(layer)
         weight, bias = _single(read_rows(work, layer)), _bias_of(work, layer)
         if bias is not None:
             weight = torch.cat([weight, bias[1].to(weight).view(*layer.shape[:2], 1)], dim=2)
@@ -188,7 +190,6 @@ class Refit:
 class _Samples:
     """Both sides as one stream, retained samples first, and how the original would sort them without the classes."""
 
-    batches: tuple[Tensor, ...]
     num_forget: int
     kept: tuple[int, ...]
     num_classes: int
@@ -196,17 +197,10 @@ class _Samples:
     """(N, K'): softmax of the original's logits over the retained classes."""
 
     @classmethod
-    def of(cls, model: nn.Module, retain: Batches, forget: Batches, classes: Collection[int]) -> _Samples:
-        sides = {name: tuple(_inputs(batches)) for name, batches in (("retain", retain), ("forget", forget))}
-        for name, held in sides.items():
-            if not held:
-                raise EmptySide(name)
-        batches = (*sides["retain"], *sides["forget"])
-        logits = predict_logits(model, batches)
+    def of(cls, logits: Tensor, num_forget: int, classes: Collection[int]) -> _Samples:
         gone = checked_classes(classes, logits.shape[1])
         kept = tuple(index for index in range(logits.shape[1]) if index not in gone)
-        num_forget = sum(len(batch) for batch in sides["forget"])
-        return cls(batches, num_forget, kept, logits.shape[1], logits[:, list(kept)].softmax(dim=1))
+        return cls(num_forget, kept, logits.shape[1], logits[:, list(kept)].softmax(dim=1))
 
     def __len__(self) -> int:
         return len(self.shares)
@@ -249,62 +243,96 @@ def _inputs(batches: Batches) -> Iterator[Tensor]:
 
 
 class _Passes:
-    """Runs a model over all samples, and says how far the whole work is."""
+    """Runs a model over all samples, again and again while its layers change, and says how far the whole work is.
 
-    def __init__(self, samples: _Samples, each: int, seed: int, progress: Progress | None) -> None:
-        self.samples, self._seed, self._progress = samples, seed, progress
-        self.each = each
-        self._done, self._total = 0, len(samples)
-        self._replay: Replay | None = None
+    What comes before the first of the layers is computed once (see `replay`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: tuple[Tensor, ...],
+        layers: Collection[str] | None,
+        max_rows: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self._model, self._batches, self._seed, self._progress = model, batches, seed, progress
+        self.num_samples = sum(map(len, batches))
+        self.each = max(1, max_rows // self.num_samples)
+        self.layers = _checked_layers(find_layers(model, batches[0]).layers, layers)
+        self._done, self._total = 0, 2 * self.num_samples
+        names = {name for layer in self.layers for name in (layer.tensor, _bias_name(layer))}
+        with watchable(model):
+            self._replay = Replay(model, batches, names.intersection(name for name, _ in model.named_parameters()))
+
+    def logits(self) -> Tensor:
+        """Return the outputs (N, K) on the CPU."""
+        parts = []
+        with watchable(self._model):
+            for number, batch in enumerate(self._batches):
+                parts.append(self._replay.logits(number, {}).float().cpu())
+                self._advance(len(batch))
+        logits = torch.cat(parts)
+        if logits.ndim != 2:
+            raise ShapeError("outputs", "(n, K)", logits.shape)
+        return checked_finite(logits, "the model's outputs")
 
     def expect(self, passes: int) -> None:
         """Announce the next passes; what is done before them counts as well."""
-        self._total = self._done + passes * len(self.samples)
+        self._total = self._done + passes * self.num_samples
 
-    def run(
-        self, model: nn.Module, sink: RowSink, layers: Collection[str] | None, replay: Replay | None = None
-    ) -> Captured:
-        """Show the rows of these layers to `sink`, sample after sample."""
-
-        def report(_stage: str, done: int, _total: int | None) -> None:
-            if self._progress is not None:
-                self._progress("refit", self._done + done, self._total)
-
-        forward = None if replay is None else lambda number, _batch: replay.logits(number, {})
-        options: dict[str, Any] = {
-            "max_rows": self.each * len(self.samples),
-            "seed": self._seed,
-            "num_samples": len(self.samples),
-        }
-        captured = capture(
-            model, self.samples.batches, sink, weights=layers, progress=report, forward=forward, **options
-        )
-        self._done += len(self.samples)
+    def show(self, make_sink: Callable[[], RowSink], layers: Collection[str]) -> Captured:
+        """Show the rows of these layers to a sink, sample after sample."""
+        broken = self._replay.num_broken
+        captured = self._capture(make_sink(), layers, lambda number, _batch: self._replay.logits(number, {}))
+        if self._replay.num_broken > broken:  # some rows were shown twice
+            captured = self._capture(make_sink(), layers, None)
+        self._advance(self.num_samples)
         return captured
 
-    def begin_at(self, model: nn.Module, layers: Iterable[Layer]) -> None:
-        """Compute what comes before these layers of `model` only once from now on."""
-        names = [name for layer in layers for name in (layer.tensor, _bias_name(layer))]
-        known = {name for name, _ in model.named_parameters()}
-        with watchable(model):
-            self._replay = Replay(model, self.samples.batches, known.intersection(names))
-
-    def rows(self, model: nn.Module, layer: Layer, count: int) -> Tensor:
+    def rows(self, layer: Layer) -> Tensor:
         """Return the inputs (n, groups, d) of one layer, at least float32."""
         parts: list[Tensor] = []
 
         def sink(_layer: Layer, rows: Tensor) -> None:
             parts.append(_single(rows))
 
-        self.run(model, sink, [layer.weight], self._replay)
-        if sum(map(len, parts)) != count:
-            # A replay that breaks off begins anew, and what it had shown by then comes twice.
+        def emptied() -> RowSink:
             parts.clear()
-            self.run(model, sink, [layer.weight])
+            return sink
+
+        self.show(emptied, [layer.weight])
         return torch.cat(parts)
 
+    def _capture(self, sink: RowSink, layers: Collection[str], forward: Forward | None) -> Captured:
+        return capture(
+            self._model,
+            self._batches,
+            sink,
+            weights=layers,
+            max_rows=self.each * self.num_samples,
+            seed=self._seed,
+            num_samples=self.num_samples,
+            forward=forward,
+        )
 
-def _targets(model: nn.Module, passes: _Passes, layers: Collection[str] | None) -> tuple[Captured, dict[str, Tensor]]:
+    def _advance(self, samples: int) -> None:
+        self._done += samples
+        if self._progress is not None:
+            self._progress("refit", self._done, self._total)
+
+
+def _checked_layers(found: tuple[Layer, ...], wanted: Collection[str] | None) -> tuple[Layer, ...]:
+    if wanted is None:
+        return found
+    unknown = set(wanted) - {layer.weight for layer in found}
+    if unknown:
+        raise UnknownLayer(unknown, [layer.weight for layer in found])
+    return tuple(layer for layer in found if layer.weight in wanted)
+
+
+def _targets(model: nn.Module, passes: _Passes, samples: _Samples) -> tuple[Captured, dict[str, Tensor]]:
     """Return what ran, and for each layer whose rows can be assigned to samples its targets (n, groups, m / groups)."""
     matrices = dict[str, tuple[Tensor, Tensor]]()
     parts: dict[str, list[Tensor]] = {}
@@ -318,22 +346,25 @@ def _targets(model: nn.Module, passes: _Passes, layers: Collection[str] | None) 
         given = rows.to(matrix.dtype).transpose(0, 1) @ matrix + shift
         parts.setdefault(layer.weight, []).append(given.transpose(0, 1).flatten(1))
 
-    found = passes.run(model, sink, layers)
+    def emptied() -> RowSink:
+        parts.clear()
+        return sink
+
+    found = passes.show(emptied, [layer.weight for layer in passes.layers])
     targets = {}
     for layer in found.layers:
         given = torch.cat(parts.pop(layer.weight))
         if layer.weight in found.assigned and len(given) % found.num_samples == 0:
-            targets[layer.weight] = _goal(passes, layer, given, is_last=layer is found.layers[-1])
+            targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_last=layer is found.layers[-1])
     return found, targets
 
 
-def _goal(passes: _Passes, layer: Layer, given: Tensor, *, is_last: bool) -> Tensor:
+def _goal(samples: _Samples, layer: Layer, given: Tensor, *, each: int, is_last: bool) -> Tensor:
     """Return targets (n, groups, m / groups) from what the original layer gave (n, m)."""
-    samples = passes.samples
     if is_last and layer.m == samples.num_classes:
         return samples.logits(given).view(-1, *layer.shape[:2])
     positions = given.view(len(samples), -1, layer.m)
-    if positions.shape[1] < passes.each:  # all positions are there, in order
+    if positions.shape[1] < each:  # all positions are there, in order
         return samples.mixtures(positions).view(-1, *layer.shape[:2])
     pooled = samples.mixtures(positions.mean(dim=1, keepdim=True))
     num_retain = len(samples) - samples.num_forget

@@ -44,13 +44,14 @@ class Replay:
     Attributes:
         num_replayed: Runs that skipped what comes before the boundary.
         num_full: Runs that computed everything: the first of each batch, and all that could not be replayed.
+        num_broken: Those among them that began as a replay: whoever watches operators saw some of theirs twice.
         reason: Why nothing is replayed; empty when something is.
     """
 
     def __init__(
         self, model: nn.Module, batches: Sequence[Tensor], edited: Collection[str], budget: Budget | None = None
     ) -> None:
-        self.num_replayed = self.num_full = 0
+        self.num_replayed = self.num_full = self.num_broken = 0
         self.reason = ""
         self._model, self._batches, self._edited = model, batches, frozenset(edited)
         self._budget = budget or Budget()
@@ -81,6 +82,7 @@ class Replay:
                 if self._prefix.operators:
                     return self._filled(number, batch, weights)
             except Missed:
+                self.num_broken += number not in self._records or self._records[number] is not None
                 self._drop(number)
             self.num_full += 1
             return self._called(batch, weights)

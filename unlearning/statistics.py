@@ -66,9 +66,13 @@ class SecondMoment:
 
     @property
     def inverse_trace(self) -> Tensor:
-        """1 / trace of each group, float64 (groups,); 0 for a group that never saw anything but zeros."""
+        """1 / trace of each group, float64 (groups,); 0 for a group that never saw anything but zeros.
+
+        Squares that underflow count as zeros: nothing is left of their directions, and 1 / trace would overflow.
+        """
         trace = self.diagonal.sum(-1, dtype=torch.float64)
-        return torch.where(trace > 0, 1 / trace, torch.zeros_like(trace))
+        least = torch.finfo(self.dtype).tiny / torch.finfo(self.dtype).eps
+        return torch.where(trace > least, 1 / trace, torch.zeros_like(trace))
 
     def normalised(self) -> Tensor:
         """Return C = X^T X / trace(X^T X), shape (groups, d, d); each group has trace 1.

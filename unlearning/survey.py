@@ -10,12 +10,15 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from unlearning.discovery import Layout, Seen, Use, layouts, trace
+from unlearning.discovery import Layout, Seen, Use, layouts
 from unlearning.errors import NotRepresentable
 from unlearning.inventory import Layer, Untouched, View, tensor_of
 from unlearning.origins import Origins, merged
 from unlearning.parametrized import originals_for, parametrized_tensors
-from unlearning.products import Product
+from unlearning.products import PRODUCTS, Product
+
+UNUSED = "never used in the forward pass"
+"""The reason of a parameter that no operation met."""
 
 Key = tuple[str, View]
 """Name of a tensor and the part of it that is multiplied: the same for all products with the same matrix."""
@@ -38,16 +41,15 @@ class Survey:
     parameters: dict[str, tuple[str, ...]]
 
 
-def survey(model: nn.Module, pair: Tensor, origins: Origins) -> Survey:
-    """Run `model` on two samples and return what it consists of.
+def survey(model: nn.Module, first: Seen, second: Seen, origins: Origins) -> Survey:
+    """Return what `model` consists of.
 
     Args:
-        model: In evaluation mode, without autograd.
-        pair: Two samples (2, ...), different from each other.
+        model: The model that was traced.
+        first: What was seen of it on two different samples.
+        second: What was seen on the first of them, twice.
         origins: The memory of `multiplied_tensors(model)`.
     """
-    first = trace(model, origins, pair)
-    second = trace(model, origins, torch.cat([pair[:1], pair[:1]]))
     behind = parametrized_tensors(model)
     names = [*(name for name, _ in model.named_parameters()), *behind]
     layers: dict[Key, Layer] = {}
@@ -101,8 +103,8 @@ def list_untouched(
     untouched = []
     for name, size in sizes.items():
         tensor = owners.get(name, name)
-        if len(found.parameters.get(tensor, ())) > 1 and edited[tensor]:
-            continue
+        if tensor != name and edited[tensor]:
+            continue  # one of the parameters that a tensor is computed from; their sizes need not add up to its own
         left = max(size - edited[tensor], 0)
         if left:
             default = "not multiplied" if edited[tensor] else "not among the layers asked for"
@@ -123,7 +125,7 @@ def _refusal(model: nn.Module, name: str, seen: Seen, keys: Mapping[Key, Product
     uses = seen.others.get(name, [])
     described = "; ".join(dict.fromkeys(_described(use) for use in uses))
     if not keys:
-        return described or "never used in the forward pass"
+        return described or UNUSED
     if described:
         return f"multiplied, but also used otherwise: {described}"
     if not tensor_of(model, name).is_floating_point():
@@ -191,6 +193,7 @@ def _holders(model: nn.Module) -> dict[str, tuple[str, ...]]:
     return {name: places[id(parameter)] for name, parameter in model.named_parameters()}
 
 
+# By a word in the operation's name: "native_layer_norm", "mkldnn_rnn_layer", "add_".
 _WORDS = (
     ("norm", "scale or shift of a normalisation"),
     ("embedding", "a table that is looked up, not multiplied"),
@@ -200,25 +203,25 @@ _WORDS = (
     ("div", "scales activations"),
     ("cat", "joined to the activations"),
     ("stack", "joined to the activations"),
-    ("scaled_dot_product", "added to attention scores"),
+    ("attention", "added to attention scores"),
     ("rnn", "a recurrence computed by one fused operation"),
     ("lstm", "a recurrence computed by one fused operation"),
     ("gru", "a recurrence computed by one fused operation"),
     ("prelu", "slope of an activation function"),
 )
-_PRODUCTS = {"mm", "addmm", "_addmm_activation", "mv", "addmv", "bmm", "baddbmm", "convolution", "_convolution"}
 
 
 def _described(use: Use) -> str:
-    if use.computed_by in _PRODUCTS:
+    if use.computed_by in PRODUCTS:
         return "takes part in a product whose inputs do not depend on the samples"
-    if use.operation in _PRODUCTS:
+    if use.operation in PRODUCTS:
         if not use.is_operand:
             return "bias"
         if use.computed_by:
             return f"the multiplied weight is computed from it in the forward pass ({use.computed_by})"
         return "multiplied in a form that cannot be written back"
-    words = next((words for part, words in _WORDS if part in use.operation), f"used by {use.operation}")
+    parts = use.operation.split("_")
+    words = next((words for part, words in _WORDS if part in parts), f"used by {use.operation}")
     return f"{words} (after {use.computed_by})" if use.computed_by else words
 
 

@@ -17,6 +17,7 @@ from unlearning import (
     draw_samples,
     erase_classes,
     erase_from_statistics,
+    layers_at_most,
 )
 from unlearning.evaluation import mask_bias
 from unlearning.tuning import DEPTHS
@@ -90,6 +91,7 @@ def refit(request: Request) -> nn.Module:
         retain=batches(request.inputs, rest[more.retain]),
         forget=batches(request.inputs, rest[few.forget]),
         classes=[*request.forget, *request.excluded],
+        layers=layers_at_most(request.model, request.inputs[:2]),
         seed=request.seed,
     )
     bench = Bench.of(
@@ -101,8 +103,6 @@ def refit(request: Request) -> nn.Module:
     )
     edited = copy.deepcopy(request.model)
     deepening = deepest_refit(refits, bench)
-    for depth in deepening.tried:
-        print(f"    {len(depth.layers)} layers: {depth.judgement}")
     deepening.erasure.apply_to(edited)
     return edited
 

@@ -15,9 +15,7 @@ from benchmarks.comparison.data import Materials, Request, in_threads, load, ref
 from benchmarks.comparison.evaluate import evaluate
 from benchmarks.comparison.methods import METHODS, WITHOUT_SEED
 from benchmarks.comparison.requests import Plan, class_index, planned
-from benchmarks.comparison.tables import render, write_between_markers
-
-RETRAINED = "retrained"
+from benchmarks.comparison.tables import RETRAINED, render, write_between_markers
 
 
 @dataclass(frozen=True)

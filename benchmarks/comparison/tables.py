@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 Result = dict[str, Any]
+RETRAINED = "retrained"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -30,6 +31,8 @@ def _value(name: str, scale: float = 100.0) -> Callable[[Result], float | None]:
 
 def _share_of_original(name: str) -> Callable[[Result], float | None]:
     def read(result: Result) -> float | None:
+        if result["method"] == RETRAINED:
+            return None  # the original's layers do not fit onto features that were learned without them
         part, whole = (_value(key)(result) for key in (name, "original_forget_accuracy"))
         return None if part is None or not whole else 100 * part / whole
 

@@ -16,6 +16,7 @@ from unlearning import (
     deepest_refit,
     draw_samples,
     erase_from_statistics,
+    layers_at_most,
 )
 from worker.pipeline.context import Context
 from worker.pipeline.data import Images, at_most, set_aside
@@ -142,6 +143,7 @@ def _deepening(context: Context, sides: Sides, span: Span) -> Deepening:
         retain=list(sides.retain_more.batches()),
         forget=list(sides.forget.batches()),
         classes=context.loaded.forget,
+        layers=layers_at_most(context.materials.base, sides.validation.tensor()[:2]),
         seed=context.spec.seed,
         progress=context.progress.over(span),
     )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.fixtures.digits_models import Digits, digits_models
 from tests.fixtures.small_models import Leaking, leaking_digits
 
 
@@ -16,3 +17,9 @@ def one_thread() -> None:
 def leaking(one_thread: None) -> Leaking:
     """A classifier that learned its training samples by heart; nobody may change it."""
     return leaking_digits()
+
+
+@pytest.fixture(scope="session")
+def digits(one_thread: None) -> Digits:
+    """A digits classifier, and one trained the same way that never saw class 8; nobody may change them."""
+    return digits_models()

@@ -259,7 +259,7 @@ def test_a_bad_weight_is_named(bad: float) -> None:
 
 
 def test_a_model_without_data_is_refused() -> None:
-    with pytest.raises(UnlearningError):
+    with pytest.raises(OptionOutOfRange, match="one that holds data, got 'meta'"):
         collect(seeded(SmallConvNet()).to("meta"), [X])
 
 

@@ -192,7 +192,7 @@ def test_fused_normalised_and_bare_weights_are_edited_like_any_other() -> None:
             torch.tanh(model.wrapped(model.attention(*[x.transpose(0, 1)] * 3)[0].transpose(0, 1))).mean(1)
             for x in (retain, forget)
         ]
-    torch.testing.assert_close(erasure.weights["head"], updated(model.head.T, *inner, 100, 3).T)
+    torch.testing.assert_close(erasure.weights["head"], updated(model.head.T, inner[0], inner[1], 100, 3).T)
     frozen = model.head.requires_grad
     erasure.apply_to(model)
     changes = {report.weight: report.relative_change for report in erasure.layers}

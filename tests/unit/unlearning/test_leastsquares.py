@@ -16,7 +16,8 @@ def naive(weight: Tensor, x: Tensor, t: Tensor, importance: Tensor, ridge: float
     strength = ridge * (a[:, None] * x.square()).sum() / x.shape[1]
     rows = torch.cat([a.sqrt()[:, None] * x, strength.sqrt() * torch.eye(x.shape[1], dtype=torch.float64)])
     wanted = torch.cat([a.sqrt()[:, None] * t, strength.sqrt() * w.T])
-    return torch.linalg.lstsq(rows, wanted).solution.T
+    solution: Tensor = torch.linalg.lstsq(rows, wanted).solution
+    return solution.T
 
 
 def problem(n: int, groups: int, m: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from tests.fixtures.digits_models import FORGET, Digits
 from tests.fixtures.small_models import Leaking, SmallConvNet, normal, seeded
-from tests.unit.unlearning.evaluation.conftest import FORGET, Digits
 from unlearning import draw_samples, erase_classes
 from unlearning.errors import NothingToProject, WeightsDoNotFit
 from unlearning.evaluation import (

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.fixtures.digits_models import FORGET, Digits
 from tests.fixtures.small_models import normal
-from tests.unit.unlearning.evaluation.conftest import FORGET, Digits
 from unlearning.errors import EmptySide, OptionOutOfRange, ShapeError
 from unlearning.evaluation import Attacker, confusion_matrix, mask_bias, predict_logits, recovery_measures
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.digits_models import FORGET, Digits
 from tests.fixtures.small_models import normal
-from tests.unit.unlearning.evaluation.conftest import FORGET, Digits
 from unlearning.errors import EmptySide, NonFinite, NoRetainedClass, ShapeError
 from unlearning.evaluation import predict_logits, retained_probabilities, routing_distance, routing_table
 from unlearning.evaluation.routing import Distance

@@ -1,0 +1,197 @@
+"""The refit: on a real classifier it forgets and keeps, and in every layer it solves what the module says it solves."""
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.fixtures.digits_models import FORGET, Digits
+from tests.fixtures.small_models import normal, seeded
+from unlearning.bench import Bench
+from unlearning.deepening import deepest_refit, layers_at_most
+from unlearning.erase import Erasure
+from unlearning.errors import (
+    ClassIndexOutOfRange,
+    EmptySide,
+    NonFinite,
+    NoRetainedClass,
+    OptionOutOfRange,
+    UnknownLayer,
+)
+from unlearning.evaluation import classifier_back, last_layer_back, predict_logits
+from unlearning.evaluation.controls import mask_bias
+from unlearning.leastsquares import refitted
+from unlearning.refit import Refit, refit_classes
+
+DEEP = ("features.conv3.weight", "features.conv4.weight", "classifier.fc1.weight", "classifier.fc2.weight")
+
+
+def sides(digits: Digits) -> dict[str, Any]:
+    x, y = digits.train
+    gone = torch.from_numpy(y == FORGET)
+    return {"retain": list(x[~gone].split(100)), "forget": list(x[gone].split(50))}
+
+
+def accuracies(model: nn.Module, digits: Digits) -> tuple[float, float]:
+    """Retain and forget accuracy on the test images."""
+    x, y = digits.test
+    right = predict_logits(model, x).argmax(dim=1).numpy() == y
+    return float(right[y != FORGET].mean()), float(right[y == FORGET].mean())
+
+
+def applied(model: nn.Module, erasure: Erasure) -> nn.Module:
+    edited = copy.deepcopy(model)
+    erasure.apply_to(edited)
+    return edited
+
+
+@pytest.fixture(scope="module")
+def erasure(digits: Digits) -> Erasure:
+    return refit_classes(digits.original, **sides(digits), classes={FORGET}, layers=DEEP)
+
+
+def test_the_class_goes_and_the_others_stay(digits: Digits, erasure: Erasure) -> None:
+    before, after = accuracies(digits.original, digits), accuracies(applied(digits.original, erasure), digits)
+
+    assert before[1] > 0.85
+    assert after[1] < 0.02
+    assert after[0] > before[0] - 0.02
+
+
+def test_the_originals_parts_bring_back_a_masked_class_and_not_a_refitted_one(digits: Digits, erasure: Erasure) -> None:
+    x, _ = digits.test
+    masked, refitted_model = mask_bias(digits.original, {FORGET}, x), applied(digits.original, erasure)
+    known = accuracies(digits.original, digits)[1]
+
+    assert accuracies(last_layer_back(masked, digits.original, x), digits)[1] == known
+    assert accuracies(last_layer_back(refitted_model, digits.original, x), digits)[1] < 0.05 * known
+    assert accuracies(classifier_back(masked, digits.original, x), digits)[1] == known
+    assert accuracies(classifier_back(refitted_model, digits.original, x), digits)[1] < 0.6 * known
+
+
+def test_the_model_itself_is_not_changed_and_the_same_seed_gives_the_same_edit(
+    digits: Digits, erasure: Erasure
+) -> None:
+    state = {name: value.clone() for name, value in digits.original.state_dict().items()}
+
+    again = refit_classes(digits.original, **sides(digits), classes={FORGET}, layers=DEEP)
+
+    assert all(torch.equal(value, state[name]) for name, value in digits.original.state_dict().items())
+    assert all(torch.equal(value, again.weights[name]) for name, value in erasure.weights.items())
+
+
+def test_a_second_choice_of_layers_is_not_disturbed_by_the_first(digits: Digits) -> None:
+    refit = Refit(digits.original, **sides(digits), classes={FORGET}, layers=DEEP)
+    first = refit.of(DEEP[2:])
+    refit.of(DEEP)
+    again = refit.of(DEEP[2:])
+
+    assert [report.weight for report in first.layers] == list(DEEP[2:])
+    assert all(torch.equal(value, again.weights[name]) for name, value in first.weights.items())
+
+
+def test_weights_and_biases_are_edited_and_everything_else_is_reported(digits: Digits, erasure: Erasure) -> None:
+    expected = {name for key in DEEP for name in (key, key.replace("weight", "bias"))}
+
+    assert set(erasure.weights) == expected
+    everything = {name for name, _ in digits.original.named_parameters()}
+    assert {item.name for item in erasure.untouched} == everything - expected
+
+
+def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce() -> None:
+    """Two linear layers, by hand in float64."""
+    first, second = seeded(nn.Linear(6, 5), 1), seeded(nn.Linear(5, 3), 2)
+    model = nn.Sequential(first, nn.ReLU(), second)
+    x, forget_weight, ridge = normal(50, 6), 0.7, 0.03
+
+    erasure = refit_classes(
+        model, retain=[x[:40]], forget=[x[40:]], classes={2}, forget_weight=forget_weight, ridge=ridge
+    )
+
+    importance = torch.cat([torch.full((40,), 1 / 40), torch.full((10,), forget_weight / 10)]).double()
+    exact = [copy.deepcopy(layer).double() for layer in (first, second)]
+    with torch.no_grad():
+        logits = exact[1](exact[0](x.double()).relu())
+        shares = logits[:, :2].softmax(dim=1)
+        hidden = exact[0](x.double())
+        means = (shares[:40].T @ hidden[:40]) / shares[:40].sum(dim=0)[:, None]
+        low = 2 * logits[:, :2].amin(dim=1) - logits[:, :2].mean(dim=1)
+        goals = [torch.cat([hidden[:40], shares[40:] @ means]), torch.cat([logits[:, :2], low[:, None]], dim=1)]
+        inputs = x.double()
+        for place, layer, goal in zip((0, 2), exact, goals, strict=True):
+            rows = torch.cat([inputs, torch.ones(50, 1, dtype=torch.float64)], dim=1)[:, None]
+            old = torch.cat([layer.weight, layer.bias[:, None]], dim=1)[None]
+            new = refitted(old, rows, goal[:, None], importance, ridge)[0]
+            assert torch.allclose(erasure.weights[f"{place}.weight"].double(), new[:, :-1], atol=1e-4)
+            assert torch.allclose(erasure.weights[f"{place}.bias"].double(), new[:, -1], atol=1e-4)
+            inputs = (rows[:, 0] @ new.T).relu()
+
+
+def test_a_layer_used_twice_is_left_alone_by_name() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.shared(self.shared(x).relu()).relu())
+            return logits
+
+    erasure = refit_classes(seeded(Twice()), retain=[normal(30, 6)], forget=[normal(9, 6, seed=1)], classes={0})
+
+    assert [report.weight for report in erasure.layers] == ["head.weight"]
+    assert any(item.name == "shared.weight" and "no sample" in item.reason for item in erasure.untouched)
+
+
+def test_progress_only_grows_and_ends_complete(digits: Digits) -> None:
+    told: list[tuple[int, int | None]] = []
+
+    refit_classes(
+        digits.original,
+        **sides(digits),
+        classes={FORGET},
+        layers=DEEP[2:],
+        progress=lambda _stage, done, total: told.append((done, total)),
+    )
+
+    assert all(before[0] < after[0] for before, after in pairwise(told))
+    assert told[-1][0] == told[-1][1]
+
+
+def test_the_deepest_refit_within_the_limits_is_taken(digits: Digits) -> None:
+    x, y = digits.train
+    layers = layers_at_most(digits.original, x[:2], depths=(2, 1))
+    refit = Refit(digits.original, **sides(digits), classes={FORGET}, layers=layers)
+    bench = Bench.of(digits.original, x[:300], y[:300], {FORGET})
+
+    strict = deepest_refit(refit, bench, depths=(2, 1), allowed_drop=-1.0)
+    lenient = deepest_refit(refit, bench, depths=(2, 1), allowed_drop=1.0)
+
+    assert layers == DEEP
+    assert len(strict.tried) == 2
+    assert not strict.is_good
+    assert strict.best.judgement.score == max(depth.judgement.score for depth in strict.tried)
+    assert lenient.tried[0].layers == DEEP
+
+
+def test_bad_input_is_refused(digits: Digits) -> None:
+    given = sides(digits)
+    for wrong, error in (
+        ({"retain": []}, EmptySide),
+        ({"forget": [torch.empty(0, 1, 8, 8)]}, EmptySide),
+        ({"classes": {10}}, ClassIndexOutOfRange),
+        ({"classes": set(range(10))}, NoRetainedClass),
+        ({"classes": set()}, EmptySide),
+        ({"layers": ["nothing"]}, UnknownLayer),
+        ({"ridge": 0.0}, OptionOutOfRange),
+        ({"forget_weight": float("nan")}, OptionOutOfRange),
+        ({"max_rows": 0}, OptionOutOfRange),
+        ({"retain": [torch.full((2, 1, 8, 8), torch.nan)]}, NonFinite),
+    ):
+        with pytest.raises(error):
+            refit_classes(digits.original, **{**given, "classes": {FORGET}, "layers": DEEP, **wrong})
+    with pytest.raises(OptionOutOfRange):
+        layers_at_most(digits.original, digits.train[0][:2], depths=())
