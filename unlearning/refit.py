@@ -23,21 +23,20 @@ Memory in a Transformer", ICLR 2023; Gandikota et al., "Unified Concept Editing 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import Batches, Captured, Forward, Progress, RowSink, capture, find_layers
-from unlearning.checks import checked_alpha, checked_classes, checked_count, checked_finite, checked_inputs
+from unlearning.capture import Batches, Captured, Progress
+from unlearning.checks import checked_alpha, checked_count, checked_inputs
 from unlearning.erase import Erasure, LayerReport, report_of
-from unlearning.errors import EmptySide, NonFinite, ShapeError, UnknownLayer
+from unlearning.errors import EmptySide, NonFinite, UnknownLayer
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.leastsquares import refitted
-from unlearning.modes import watchable
-from unlearning.replay import Replay
+from unlearning.passes import Passes, at_least_single, bias_of
+from unlearning.targets import Samples, targets_of
 
 FORGET_WEIGHT = 0.5
 RIDGE = 1e-2
@@ -132,9 +131,9 @@ class Refit:
                 raise EmptySide(name)
         batches = (*sides["retain"], *sides["forget"])
         num_forget = sum(map(len, sides["forget"]))
-        self._passes = _Passes(self._work, batches, layers, max_rows, seed, progress)
-        self._samples = _Samples.of(self._passes.logits(), num_forget, classes)
-        self._found, self._targets = _targets(self._work, self._passes, self._samples)
+        self._passes = Passes(self._work, batches, layers, max_rows, seed, progress)
+        self._samples = Samples.of(self._passes.logits(), num_forget, classes)
+        self._found, self._targets = targets_of(self._work, self._passes, self._samples)
         self.layers = tuple(layer for layer in self._found.layers if layer.weight in self._targets)
 
     def of(self, layers: Iterable[str]) -> Erasure:
@@ -165,7 +164,7 @@ class Refit:
         """Refit one layer of the working copy and return its new parameters by name."""
         work, targets = self._work, self._targets[layer.weight]
         rows = self._passes.rows(layer)
-        weight, bias = _single(read_rows(work, layer)), _bias_of(work, layer)
+        weight, bias = at_least_single(read_rows(work, layer)), bias_of(work, layer)
         if bias is not None:
             weight = torch.cat([weight, bias[1].to(weight).view(*layer.shape[:2], 1)], dim=2)
             rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
@@ -186,205 +185,11 @@ class Refit:
         return report_of(layer, before, after, each * len(self._samples) - gone, gone)
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """Both sides as one stream, retained samples first, and how the original would sort them without the classes."""
-
-    num_forget: int
-    kept: tuple[int, ...]
-    num_classes: int
-    shares: Tensor
-    """(N, K'): softmax of the original's logits over the retained classes."""
-
-    @classmethod
-    def of(cls, logits: Tensor, num_forget: int, classes: Collection[int]) -> _Samples:
-        gone = checked_classes(classes, logits.shape[1])
-        kept = tuple(index for index in range(logits.shape[1]) if index not in gone)
-        return cls(num_forget, kept, logits.shape[1], logits[:, list(kept)].softmax(dim=1))
-
-    def __len__(self) -> int:
-        return len(self.shares)
-
-    def logits(self, given: Tensor) -> Tensor:
-        """Return what the output layer shall give (n, K), from what the original's gave."""
-        kept = given[:, list(self.kept)]
-        low = 2 * kept.amin(dim=1) - kept.mean(dim=1)
-        goals = low[:, None].expand_as(given).clone()
-        goals[:, list(self.kept)] = kept
-        return goals
-
-    def mixtures(self, given: Tensor) -> Tensor:
-        """Return what a hidden layer shall give (N, positions, m), from what the original's gave.
-
-        Means are made for each position on its own.
-        """
-        num_retain, shares = len(self) - self.num_forget, self.shares.to(given)
-        seen = shares[:num_retain] / shares[:num_retain].sum(dim=0).clamp_min(torch.finfo(given.dtype).tiny)
-        means = torch.einsum("nk,npm->kpm", seen, given[:num_retain])
-        return torch.cat([given[:num_retain], torch.einsum("nk,kpm->npm", shares[num_retain:], means)])
-
-    def spread(self, per_sample: Tensor, num_rows: int) -> Tensor:
-        """Give each row what its sample has; all samples have as many rows."""
-        return per_sample.repeat_interleave(num_rows // len(self), dim=0)
-
-    def importance(self, num_rows: int, forget_weight: float) -> Tensor:
-        """Return weights (n,) of the rows: 1 in total for the retain side, `forget_weight` for the other."""
-        num_retain = len(self) - self.num_forget
-        each = torch.full((len(self),), 1.0 / num_retain)
-        each[num_retain:] = forget_weight / self.num_forget
-        return self.spread(each * len(self) / num_rows, num_rows)
-
-
 def _inputs(batches: Batches) -> Iterator[Tensor]:
     for batch in [batches] if isinstance(batches, Tensor) else batches:
         inputs = checked_inputs(batch)
         if len(inputs):
             yield inputs
-
-
-class _Passes:
-    """Runs a model over all samples, again and again while its layers change, and says how far the whole work is.
-
-    What comes before the first of the layers is computed once (see `replay`).
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: tuple[Tensor, ...],
-        layers: Collection[str] | None,
-        max_rows: int,
-        seed: int,
-        progress: Progress | None,
-    ) -> None:
-        self._model, self._batches, self._seed, self._progress = model, batches, seed, progress
-        self.num_samples = sum(map(len, batches))
-        self.each = max(1, max_rows // self.num_samples)
-        self.layers = _checked_layers(find_layers(model, batches[0]).layers, layers)
-        self._done, self._total = 0, 2 * self.num_samples
-        names = {name for layer in self.layers for name in (layer.tensor, _bias_name(layer))}
-        with watchable(model):
-            self._replay = Replay(model, batches, names.intersection(name for name, _ in model.named_parameters()))
-
-    def logits(self) -> Tensor:
-        """Return the outputs (N, K) on the CPU."""
-        parts = []
-        with watchable(self._model):
-            for number, batch in enumerate(self._batches):
-                parts.append(self._replay.logits(number, {}).float().cpu())
-                self._advance(len(batch))
-        logits = torch.cat(parts)
-        if logits.ndim != 2:
-            raise ShapeError("outputs", "(n, K)", logits.shape)
-        return checked_finite(logits, "the model's outputs")
-
-    def expect(self, passes: int) -> None:
-        """Announce the next passes; what is done before them counts as well."""
-        self._total = self._done + passes * self.num_samples
-
-    def show(self, make_sink: Callable[[], RowSink], layers: Collection[str]) -> Captured:
-        """Show the rows of these layers to a sink, sample after sample."""
-        broken = self._replay.num_broken
-        captured = self._capture(make_sink(), layers, lambda number, _batch: self._replay.logits(number, {}))
-        if self._replay.num_broken > broken:  # some rows were shown twice
-            captured = self._capture(make_sink(), layers, None)
-        self._advance(self.num_samples)
-        return captured
-
-    def rows(self, layer: Layer) -> Tensor:
-        """Return the inputs (n, groups, d) of one layer, at least float32."""
-        parts: list[Tensor] = []
-
-        def sink(_layer: Layer, rows: Tensor) -> None:
-            parts.append(_single(rows))
-
-        def emptied() -> RowSink:
-            parts.clear()
-            return sink
-
-        self.show(emptied, [layer.weight])
-        return torch.cat(parts)
-
-    def _capture(self, sink: RowSink, layers: Collection[str], forward: Forward | None) -> Captured:
-        return capture(
-            self._model,
-            self._batches,
-            sink,
-            weights=layers,
-            max_rows=self.each * self.num_samples,
-            seed=self._seed,
-            num_samples=self.num_samples,
-            forward=forward,
-        )
-
-    def _advance(self, samples: int) -> None:
-        self._done += samples
-        if self._progress is not None:
-            self._progress("refit", self._done, self._total)
-
-
-def _checked_layers(found: tuple[Layer, ...], wanted: Collection[str] | None) -> tuple[Layer, ...]:
-    if wanted is None:
-        return found
-    unknown = set(wanted) - {layer.weight for layer in found}
-    if unknown:
-        raise UnknownLayer(unknown, [layer.weight for layer in found])
-    return tuple(layer for layer in found if layer.weight in wanted)
-
-
-def _targets(model: nn.Module, passes: _Passes, samples: _Samples) -> tuple[Captured, dict[str, Tensor]]:
-    """Return what ran, and for each layer whose rows can be assigned to samples its targets (n, groups, m / groups)."""
-    matrices = dict[str, tuple[Tensor, Tensor]]()
-    parts: dict[str, list[Tensor]] = {}
-
-    def sink(layer: Layer, rows: Tensor) -> None:
-        if layer.weight not in matrices:
-            matrix, bias = _single(read_rows(model, layer)), _bias_of(model, layer)
-            shift = matrix.new_zeros(layer.m) if bias is None else bias[1].to(matrix)
-            matrices[layer.weight] = matrix.mT, shift.view(layer.groups, 1, -1)
-        matrix, shift = matrices[layer.weight]
-        given = rows.to(matrix.dtype).transpose(0, 1) @ matrix + shift
-        parts.setdefault(layer.weight, []).append(given.transpose(0, 1).flatten(1))
-
-    def emptied() -> RowSink:
-        parts.clear()
-        return sink
-
-    found = passes.show(emptied, [layer.weight for layer in passes.layers])
-    targets = {}
-    for layer in found.layers:
-        given = torch.cat(parts.pop(layer.weight))
-        if layer.weight in found.assigned and len(given) % found.num_samples == 0:
-            targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_last=layer is found.layers[-1])
-    return found, targets
-
-
-def _goal(samples: _Samples, layer: Layer, given: Tensor, *, each: int, is_last: bool) -> Tensor:
-    """Return targets (n, groups, m / groups) from what the original layer gave (n, m)."""
-    if is_last and layer.m == samples.num_classes:
-        return samples.logits(given).view(-1, *layer.shape[:2])
-    positions = given.view(len(samples), -1, layer.m)
-    if positions.shape[1] < each:  # all positions are there, in order
-        return samples.mixtures(positions).view(-1, *layer.shape[:2])
-    pooled = samples.mixtures(positions.mean(dim=1, keepdim=True))
-    num_retain = len(samples) - samples.num_forget
-    goals = torch.cat([positions[:num_retain], pooled[num_retain:].expand_as(positions[num_retain:])])
-    return goals.view(-1, *layer.shape[:2])
-
-
-def _single(rows: Tensor) -> Tensor:
-    return rows.to(torch.promote_types(rows.dtype, torch.float32), copy=True)
-
-
-def _bias_of(model: nn.Module, layer: Layer) -> tuple[str, Tensor] | None:
-    """Return the bias that belongs to a weight by its name, if there is one of the right size."""
-    name = _bias_name(layer)
-    found = dict(model.named_parameters()).get(name)
-    return (name, found.detach()) if found is not None and found.shape == (layer.m,) else None
-
-
-def _bias_name(layer: Layer) -> str:
-    return layer.weight.removesuffix("weight") + "bias" if layer.weight.endswith("weight") else ""
 
 
 def _write(model: nn.Module, values: Mapping[str, Tensor]) -> None:

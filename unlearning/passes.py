@@ -1,0 +1,122 @@
+"""Runs of a model whose layers change between them: what comes before the first of these is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor, nn
+
+from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers
+from unlearning.checks import checked_finite
+from unlearning.errors import ShapeError, UnknownLayer
+from unlearning.inventory import Layer
+from unlearning.modes import watchable
+from unlearning.replay import Replay
+
+
+class Passes:
+    """Runs a model over all samples, again and again while its layers change, and says how far the whole work is.
+
+    What comes before the first of the layers is computed once (see `replay`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: tuple[Tensor, ...],
+        layers: Collection[str] | None,
+        max_rows: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self._model, self._batches, self._seed, self._progress = model, batches, seed, progress
+        self.num_samples = sum(map(len, batches))
+        self.each = max(1, max_rows // self.num_samples)
+        self.layers = _checked_layers(find_layers(model, batches[0]).layers, layers)
+        self._done, self._total = 0, 2 * self.num_samples
+        names = {name for layer in self.layers for name in (layer.tensor, bias_name(layer))}
+        with watchable(model):
+            self._replay = Replay(model, batches, names.intersection(name for name, _ in model.named_parameters()))
+
+    def logits(self) -> Tensor:
+        """Return the outputs (N, K) on the CPU."""
+        parts = []
+        with watchable(self._model):
+            for number, batch in enumerate(self._batches):
+                parts.append(self._replay.logits(number, {}).float().cpu())
+                self._advance(len(batch))
+        logits = torch.cat(parts)
+        if logits.ndim != 2:
+            raise ShapeError("outputs", "(n, K)", logits.shape)
+        return checked_finite(logits, "the model's outputs")
+
+    def expect(self, passes: int) -> None:
+        """Announce the next passes; what is done before them counts as well."""
+        self._total = self._done + passes * self.num_samples
+
+    def show(self, make_sink: Callable[[], RowSink], layers: Collection[str]) -> Captured:
+        """Show the rows of these layers to a sink, sample after sample."""
+        broken = self._replay.num_broken
+        captured = self._capture(make_sink(), layers, lambda number, _batch: self._replay.logits(number, {}))
+        if self._replay.num_broken > broken:  # some rows were shown twice
+            captured = self._capture(make_sink(), layers, None)
+        self._advance(self.num_samples)
+        return captured
+
+    def rows(self, layer: Layer) -> Tensor:
+        """Return the inputs (n, groups, d) of one layer, at least float32."""
+        parts: list[Tensor] = []
+
+        def sink(_layer: Layer, rows: Tensor) -> None:
+            parts.append(at_least_single(rows))
+
+        def emptied() -> RowSink:
+            parts.clear()
+            return sink
+
+        self.show(emptied, [layer.weight])
+        return torch.cat(parts)
+
+    def _capture(self, sink: RowSink, layers: Collection[str], forward: Forward | None) -> Captured:
+        return capture(
+            self._model,
+            self._batches,
+            sink,
+            weights=layers,
+            max_rows=self.each * self.num_samples,
+            seed=self._seed,
+            num_samples=self.num_samples,
+            forward=forward,
+        )
+
+    def _advance(self, samples: int) -> None:
+        self._done += samples
+        if self._progress is not None:
+            self._progress("refit", self._done, self._total)
+
+
+def _checked_layers(found: tuple[Layer, ...], wanted: Collection[str] | None) -> tuple[Layer, ...]:
+    if wanted is None:
+        return found
+    unknown = set(wanted) - {layer.weight for layer in found}
+    if unknown:
+        raise UnknownLayer(unknown, [layer.weight for layer in found])
+    return tuple(layer for layer in found if layer.weight in wanted)
+
+
+def at_least_single(rows: Tensor) -> Tensor:
+    """Return a copy in float32, or float64 if that is what it was."""
+    return rows.to(torch.promote_types(rows.dtype, torch.float32), copy=True)
+
+
+def bias_of(model: nn.Module, layer: Layer) -> tuple[str, Tensor] | None:
+    """Return the bias that belongs to a weight by its name, if there is one of the right size."""
+    name = bias_name(layer)
+    found = dict(model.named_parameters()).get(name)
+    return (name, found.detach()) if found is not None and found.shape == (layer.m,) else None
+
+
+def bias_name(layer: Layer) -> str:
+    """Return the name of the bias that belongs to a weight by its name; empty if it can have none."""
+    return layer.weight.removesuffix("weight") + "bias" if layer.weight.endswith("weight") else ""

@@ -1,0 +1,104 @@
+"""What refitted layers shall give: for forgotten samples, what the retained ones they resemble are given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unlearning.capture import Captured, RowSink
+from unlearning.checks import checked_classes
+from unlearning.inventory import Layer, read_rows
+from unlearning.passes import Passes, at_least_single, bias_of
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Both sides as one stream, retained samples first, and how the original would sort them without the classes."""
+
+    num_forget: int
+    kept: tuple[int, ...]
+    num_classes: int
+    shares: Tensor
+    """(N, K'): softmax of the original's logits over the retained classes."""
+
+    @classmethod
+    def of(cls, logits: Tensor, num_forget: int, classes: Collection[int]) -> Samples:
+        """Look at the original's outputs (N, K), the last `num_forget` being those of the forget side."""
+        gone = checked_classes(classes, logits.shape[1])
+        kept = tuple(index for index in range(logits.shape[1]) if index not in gone)
+        return cls(num_forget, kept, logits.shape[1], logits[:, list(kept)].softmax(dim=1))
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def logits(self, given: Tensor) -> Tensor:
+        """Return what the output layer shall give (n, K), from what the original's gave."""
+        kept = given[:, list(self.kept)]
+        low = 2 * kept.amin(dim=1) - kept.mean(dim=1)
+        goals = low[:, None].expand_as(given).clone()
+        goals[:, list(self.kept)] = kept
+        return goals
+
+    def mixtures(self, given: Tensor) -> Tensor:
+        """Return what a hidden layer shall give (N, positions, m), from what the original's gave.
+
+        Means are made for each position on its own.
+        """
+        num_retain, shares = len(self) - self.num_forget, self.shares.to(given)
+        seen = shares[:num_retain] / shares[:num_retain].sum(dim=0).clamp_min(torch.finfo(given.dtype).tiny)
+        means = torch.einsum("nk,npm->kpm", seen, given[:num_retain])
+        return torch.cat([given[:num_retain], torch.einsum("nk,kpm->npm", shares[num_retain:], means)])
+
+    def spread(self, per_sample: Tensor, num_rows: int) -> Tensor:
+        """Give each row what its sample has; all samples have as many rows."""
+        return per_sample.repeat_interleave(num_rows // len(self), dim=0)
+
+    def importance(self, num_rows: int, forget_weight: float) -> Tensor:
+        """Return weights (n,) of the rows: 1 in total for the retain side, `forget_weight` for the other."""
+        num_retain = len(self) - self.num_forget
+        each = torch.full((len(self),), 1.0 / num_retain)
+        each[num_retain:] = forget_weight / self.num_forget
+        return self.spread(each * len(self) / num_rows, num_rows)
+
+
+def targets_of(model: nn.Module, passes: Passes, samples: Samples) -> tuple[Captured, dict[str, Tensor]]:
+    """Return what ran, and for each layer whose rows can be assigned to samples its targets (n, groups, m / groups)."""
+    matrices = dict[str, tuple[Tensor, Tensor]]()
+    parts: dict[str, list[Tensor]] = {}
+
+    def sink(layer: Layer, rows: Tensor) -> None:
+        if layer.weight not in matrices:
+            matrix, bias = at_least_single(read_rows(model, layer)), bias_of(model, layer)
+            shift = matrix.new_zeros(layer.m) if bias is None else bias[1].to(matrix)
+            matrices[layer.weight] = matrix.mT, shift.view(layer.groups, 1, -1)
+        matrix, shift = matrices[layer.weight]
+        given = rows.to(matrix.dtype).transpose(0, 1) @ matrix + shift
+        parts.setdefault(layer.weight, []).append(given.transpose(0, 1).flatten(1))
+
+    def emptied() -> RowSink:
+        parts.clear()
+        return sink
+
+    found = passes.show(emptied, [layer.weight for layer in passes.layers])
+    targets = {}
+    for layer in found.layers:
+        given = torch.cat(parts.pop(layer.weight))
+        if layer.weight in found.assigned and len(given) % found.num_samples == 0:
+            targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_last=layer is found.layers[-1])
+    return found, targets
+
+
+def _goal(samples: Samples, layer: Layer, given: Tensor, *, each: int, is_last: bool) -> Tensor:
+    """Return targets (n, groups, m / groups) from what the original layer gave (n, m)."""
+    if is_last and layer.m == samples.num_classes:
+        return samples.logits(given).view(-1, *layer.shape[:2])
+    positions = given.view(len(samples), -1, layer.m)
+    if positions.shape[1] < each:  # all positions are there, in order
+        return samples.mixtures(positions).view(-1, *layer.shape[:2])
+    pooled = samples.mixtures(positions.mean(dim=1, keepdim=True))
+    num_retain = len(samples) - samples.num_forget
+    goals = torch.cat([positions[:num_retain], pooled[num_retain:].expand_as(positions[num_retain:])])
+    return goals.view(-1, *layer.shape[:2])
