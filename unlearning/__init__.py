@@ -4,9 +4,13 @@
     erasure = erase_classes(model, retain=[x[draw.retain]], forget=[x[draw.forget]], seed=0)
     erasure.apply_to(model)
 
-From the bottom up: `inventory` (what a model consists of), `patches` and `positions` (which rows a layer multiplies,
-and which of them are measured), `capture` (the watch), `statistics` (second moments), `projection` (the update of one
-layer), `tuning` (how strong, how deep), `erase` (the public door); beside them `sampling` and `evaluation`.
+From the bottom up: `origins`, `products`, `discovery` and `survey` (which parameters are multiplied where, seen at the
+level of PyTorch's operators), `inventory` (layers, read and written back), `patches` and `positions` (the rows a layer
+multiplies, and which of them are measured), `capture` (running a model and streaming rows), `symmetric` and
+`statistics` (second moments), `projection` (the paper's update of one layer), `recording` and `replay` (forwards that
+begin at the first edited layer), `bench` and `tuning` (how strong, how deep), `erase` (the public door of the
+projection); `leastsquares`, `passes`, `targets`, `refit` and `deepening` (the refit); beside them `sampling` and
+`evaluation`.
 
 One alphabet of shapes, everywhere:
 

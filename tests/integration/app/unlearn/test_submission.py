@@ -85,6 +85,7 @@ def test_the_ledger_entry_names_neither_class_nor_data_subject(api: Api) -> None
         ({"seed": 2**64}, 422, "validation-error", "#/seed"),
         ({"method": {"name": "magic"}}, 422, "validation-error", "#/method/name"),
         ({"method": {"alpha_r": 1}}, 422, "validation-error", "#/method"),
+        ({"method": {"name": "refit", "alpha_r": 1, "alpha_f": 1}}, 422, "validation-error", "#/method"),
         ({"method": {"num_samples": 10**9}}, 422, "validation-error", "#/method/num_samples"),
         ({"thresholds": {"nonsense": {"at_most": 0.1}}}, 422, "validation-error", "#/thresholds/nonsense"),
         (
