@@ -25,18 +25,26 @@ def counted(
         OptionOutOfRange: `num_samples` is no whole number of at least 1.
     """
     if num_samples is not None:
-        return checked_count("num_samples", num_samples), _inputs(batches, side)
+        return checked_count("num_samples", num_samples), inputs_of(batches, side)
     if not needed:
-        return None, _inputs(batches, side)
+        return None, inputs_of(batches, side)
     # A tensor is one batch; an iterator can be iterated only once.
-    held = list(_inputs(batches, side)) if isinstance(batches, Iterator) else batches
-    count = sum(len(inputs) for inputs in _inputs(held, side))
+    held = list(inputs_of(batches, side)) if isinstance(batches, Iterator) else batches
+    count = sum(len(inputs) for inputs in inputs_of(held, side))
     if count == 0:
         raise EmptySide(side)
-    return count, _inputs(held, side)
+    return count, inputs_of(held, side)
 
 
-def _inputs(batches: Batches, side: str) -> Iterator[Tensor]:
+def inputs_of(batches: Batches, side: str) -> Iterator[Tensor]:
+    """Yield the inputs of the batches that are not empty.
+
+    Yields:
+        (B, ...), finite.
+
+    Raises:
+        BadBatch: `batches` cannot be iterated.
+    """
     if not isinstance(batches, Iterable):
         raise BadBatch(f"{type(batches).__name__} instead of batches")
     for place, batch in enumerate([batches] if isinstance(batches, Tensor) else batches):

@@ -1,9 +1,9 @@
 """How deep a refit goes: as deep as retained accuracy allows, judged on validation samples.
 
-Depth is what makes forgetting last. With only the last feature layer refitted, the original's parts put back on the new
-features recover nothing either, yet a few steps of training do; with the four last feature layers refitted they recover
-as little as they would on a network retrained without the class. Depth costs retained accuracy, so the deepest refit
-that costs no more than allowed wins, and if none does, the best by the score of `bench`.
+With only the last feature layer refitted, the original's parts put back on the new features recover little, yet the
+layers before it still tell the class, for a few steps of training to use. Going deeper leaves them less. Depth costs
+retained accuracy, so the deepest refit that costs no more than allowed wins, and if none does, the best by the score of
+`bench`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEPTHS = (4, 2, 1)
 """Feature layers before the classifier that are refitted together with it, the deepest first."""
 ALLOWED_DROP = 0.02
 """More than `choose` allows: a network has learned its training images by heart, those set aside included. What an edit
-costs there is mostly that; on images that the network has not seen it costs less or nothing."""
+costs there is partly that, and overstates what it costs on images that the network has not seen."""
 MOST_FORGET = 0.01
 MOST_RECOVERED = 0.2
 

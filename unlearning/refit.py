@@ -1,7 +1,7 @@
 """Refitting layers in closed form, so that forgotten images are treated as the retained images they resemble.
 
 The projection (see `projection`) removes what only the forget side uses. What is left of a forgotten image is weak and
-lies where no retained image lies, which betrays it: a fresh probe still finds the class. A network retrained without
+lies where no retained image lies, and it is scattered over classes it does not resemble. A network retrained without
 the class does something else: it sees in a cat the dog or the frog that it knows. So here each layer is refitted, one
 after the other, to
 
@@ -23,14 +23,15 @@ Memory in a Transformer", ICLR 2023; Gandikota et al., "Unified Concept Editing 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import Batches, Captured, Progress
-from unlearning.checks import checked_alpha, checked_count, checked_inputs
+from unlearning.batches import Batches, inputs_of
+from unlearning.capture import Captured, Progress
+from unlearning.checks import checked_alpha, checked_count
 from unlearning.erase import Erasure, LayerReport, report_of
 from unlearning.errors import EmptySide, NonFinite, UnknownLayer
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
@@ -125,7 +126,7 @@ class Refit:
         self._ridge = checked_alpha("ridge", ridge)
         checked_count("max_rows", max_rows)
         self._model, self._work = model, copy.deepcopy(model)
-        sides = {name: tuple(_inputs(batches)) for name, batches in (("retain", retain), ("forget", forget))}
+        sides = {name: tuple(inputs_of(batches, name)) for name, batches in (("retain", retain), ("forget", forget))}
         for name, held in sides.items():
             if not held:
                 raise EmptySide(name)
@@ -183,13 +184,6 @@ class Refit:
         each = len(self._targets[layer.weight]) // len(self._samples)
         gone = each * self._samples.num_forget
         return report_of(layer, before, after, each * len(self._samples) - gone, gone)
-
-
-def _inputs(batches: Batches) -> Iterator[Tensor]:
-    for batch in [batches] if isinstance(batches, Tensor) else batches:
-        inputs = checked_inputs(batch)
-        if len(inputs):
-            yield inputs
 
 
 def _write(model: nn.Module, values: Mapping[str, Tensor]) -> None:
