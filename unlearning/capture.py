@@ -28,6 +28,7 @@ from unlearning.errors import (
     UnknownLayer,
 )
 from unlearning.inventory import Layer, Untouched, read_rows
+from unlearning.layout import layout_of
 from unlearning.modes import device_of, watchable
 from unlearning.origins import Origins
 from unlearning.positions import PositionSampler
@@ -175,7 +176,7 @@ def capture(
 
     A matrix that is applied several times (a module called twice, tied weights) sends the rows of all its calls, each
     call with its share of `max_rows`. Two extra forwards of two samples find the layers, their order, the number of
-    their calls, and which rows belong to which sample.
+    their calls, and which rows belong to which sample; a third, how images shall lie in memory.
 
     Args:
         model: Any module whose call takes one batch of inputs.
@@ -216,13 +217,15 @@ def capture(
     seen = 0
     with watchable(model):
         head, pair = first_samples(stream, stage, device_of(model))
+        with _refused(pair):
+            layout = layout_of(model, pair)
         origins = Origins(multiplied_tensors(model))
-        found = _surveyed(model, pair, origins)
+        found = _surveyed(model, layout(pair), origins)
         chosen = _chosen(model, found, weights)
         watch = _Watch(found, chosen, origins, sink, _Samplers(found, max_rows, announced, seed))
         run = forward or (lambda _number, batch: model(batch))
         for number, batch in enumerate(chain(head, stream)):
-            watch.forward(run, number, batch.to(device_of(model)))
+            watch.forward(run, number, layout(batch.to(device_of(model))))
             seen += len(batch)
             if progress is not None:
                 progress(stage, seen, announced)

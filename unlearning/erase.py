@@ -10,6 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from unlearning.arithmetic import swift_products
 from unlearning.capture import Batches, Progress
 from unlearning.checks import checked_alpha, checked_finite
 from unlearning.errors import StatisticsMismatch, WeightsDoNotFit
@@ -149,6 +150,7 @@ def erase_classes(
     return erase_from_statistics(model, kept, gone, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
 
 
+@swift_products()
 def erase_from_statistics(
     model: nn.Module,
     retain: LayerStatistics,

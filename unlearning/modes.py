@@ -9,10 +9,14 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from unlearning.arithmetic import swift_products
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put `model` in evaluation mode without autograd, and give every module its own mode back, also upon exceptions.
+
+    Products run as fast as single precision allows (see `arithmetic`).
 
     Each module's flag is kept apart, because a partly frozen model (batch normalisation in evaluation mode inside a
     model in training mode) would not survive a plain `model.train()`.
@@ -20,7 +24,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), swift_products():
             yield
     finally:
         for module, training in modes:

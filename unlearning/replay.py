@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearning.errors import UnknownLayer
+from unlearning.layout import as_it_is, layout_of
 from unlearning.modes import device_of, evaluating
 from unlearning.recording import Filling, Missed, Prefix, Record, Recording, Replaying
 
@@ -55,6 +56,7 @@ class Replay:
         self.reason = ""
         self._model, self._batches, self._edited = model, batches, frozenset(edited)
         self._budget = budget or Budget()
+        self._layout = layout_of(model, batches[0][:1].to(device_of(model))) if batches else as_it_is
         self._records: dict[int, Record | None] = {}
         self._prefix = self._verified(self._found()) if batches and edited else Prefix()
 
@@ -75,7 +77,7 @@ class Replay:
         if not weights.keys() <= self._edited:
             raise UnknownLayer(weights.keys() - self._edited, self._edited)
         with evaluating(self._model):
-            batch = self._batches[number].to(device_of(self._model))
+            batch = self._layout(self._batches[number].to(device_of(self._model)))
             try:
                 if number in self._records:
                     return self._replayed(batch, weights, self._records[number])
@@ -143,7 +145,7 @@ class Replay:
         return Prefix()
 
     def _example(self) -> Tensor:
-        return self._batches[0][:2].to(device_of(self._model))
+        return self._layout(self._batches[0][:2].to(device_of(self._model)))
 
     def _copies(self) -> dict[str, Tensor]:
         """Return the weights that may be edited, each in memory of its own, by which it can be told from the others."""

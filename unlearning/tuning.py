@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unlearning.arithmetic import swift_products
 from unlearning.bench import Bench
 from unlearning.capture import Progress
 from unlearning.checks import checked_alpha
@@ -72,6 +73,7 @@ class Choice:
     forget_accuracy: float
 
 
+@swift_products()
 def choose(
     model: nn.Module,
     retain: LayerStatistics,

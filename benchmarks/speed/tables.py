@@ -64,7 +64,8 @@ def _machine(found: Json) -> str:
         for stage in ("collect", "update", "all")
     ]
     lines = [
-        f"{subject}: products run at {figures['product_gflops']:.0f} Gflop/s; forward of the samples"
+        f"{subject}: products run at {figures['product_gflops']:.0f} Gflop/s"
+        f" ({figures['plain_product_gflops']:.0f} unless told otherwise); forward of the samples"
         f" {_seconds(figures['forward_seconds'])} s, second moments {figures['moment_gflop']:.0f} Gflop,"
         f" solves {figures['solve_gflop']:.0f} Gflop."
         for subject, figures in found.items()

@@ -104,7 +104,7 @@ class Fails(SmallConvNet):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), LookupError("odd")])
-@pytest.mark.parametrize("call", range(1, 9))
+@pytest.mark.parametrize("call", range(1, 11))
 def test_an_exception_in_any_forward_leaves_the_model_as_it_came(call: int, error: BaseException) -> None:
     model = seeded(Fails(call, error)).train()
     model.norm.eval()
