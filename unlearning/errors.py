@@ -102,6 +102,16 @@ class ClassWithoutSamples(UnlearningError):
         super().__init__(f"Expected samples of class {index}, got none.")
 
 
+class ReferenceKnowsAsMuch(UnlearningError):
+    """The reference's features tell the forgotten classes as well as the original's: nothing can be related to that."""
+
+    def __init__(self, bits: float) -> None:
+        super().__init__(
+            f"Expected more about the forgotten classes in the original than in the reference, "
+            f"got a difference of {bits:.3g} bits."
+        )
+
+
 class WeightsDoNotFit(UnlearningError):
     """The edited weights belong to a model with other parameters."""
 

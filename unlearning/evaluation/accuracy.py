@@ -14,10 +14,9 @@ from torch.func import functional_call
 
 from unlearning.checks import checked_classes, checked_count, checked_finite, checked_inputs, checked_labels
 from unlearning.errors import EmptySide, ShapeError
+from unlearning.evaluation.intervals import Z95, normal_quantile, paired_correlation, square_and_add
 from unlearning.evaluation.measure import Measure
 from unlearning.modes import device_of, evaluating
-
-_Z95 = 1.959963984540054
 
 
 def predict_logits(
@@ -73,7 +72,7 @@ def confusion_matrix(labels: Iterable[int] | NDArray[Any] | Tensor, logits: Tens
     return counts.reshape(num_classes, num_classes).astype(np.int64)
 
 
-def wilson_interval(successes: int, trials: int, z: float = _Z95) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion; it stays inside [0, 1] and keeps its width at 0 and 1.
 
     Raises:
@@ -139,7 +138,7 @@ def _retain_measures(hits: NDArray[np.int64], totals: NDArray[np.int64], split: 
     below = float(np.sqrt(((rates - limits[:, 0]) ** 2).sum()) / len(rates))
     above = float(np.sqrt(((limits[:, 1] - rates) ** 2).sum()) / len(rates))
     worst = int(rates.argmin())
-    z = float(torch.special.ndtri(torch.tensor(1 - 0.025 / len(rates), dtype=torch.float64)))
+    z = normal_quantile(1 - 0.025 / len(rates))
     low, high = wilson_interval(int(hits[worst]), int(totals[worst]), z)
     name = f"{split}_retain_accuracy"
     return [
@@ -154,7 +153,11 @@ def _proportion(name: str, successes: int, trials: int, direction: Any) -> Measu
 
 
 def paired_drop(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], *, name: str = "test_retain_accuracy_drop"
+    before: NDArray[np.bool_],
+    after: NDArray[np.bool_],
+    *,
+    name: str = "test_retain_accuracy_drop",
+    z: float = Z95,
 ) -> Measure:
     """Return the drop in accuracy from `before` to `after`, both judged on the same samples, with a paired interval.
 
@@ -165,6 +168,7 @@ def paired_drop(
         before: Was each sample right before? bool (n,).
         after: Is it right after? bool (n,).
         name: Name of the measure.
+        z: Normal quantile of the interval's level, 95 % by default.
 
     Returns:
         before minus after, in [-1, 1]; lower is better.
@@ -182,23 +186,9 @@ def paired_drop(
     n = len(before)
     if n == 0:
         raise EmptySide("paired")
-    both, first = int((before & after).sum()), int((before & ~after).sum())
-    second = int((~before & after).sum())
-    p1, p2 = (both + first) / n, (both + second) / n
-    (l1, u1), (l2, u2) = wilson_interval(both + first, n), wilson_interval(both + second, n)
-    phi = _paired_correlation(both, first, second, n - both - first - second)
-    below = math.sqrt(max(0.0, (p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2))
-    above = math.sqrt(max(0.0, (u1 - p1) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2) + (p2 - l2) ** 2))
-    drop = p1 - p2
-    return Measure(name, drop, max(-1.0, drop - below), min(1.0, drop + above), n, None, "lower")
-
-
-def _paired_correlation(both: int, first: int, second: int, neither: int) -> float:
-    """Return phi of the two-by-two table, positive values with Newcombe's continuity correction."""
-    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
-    if margins == 0:
-        return 0.0
-    determinant = float(both * neither - first * second)
-    half = (both + first + second + neither) / 2
-    corrected = max(determinant - half, 0.0) if determinant > 0 else determinant
-    return corrected / math.sqrt(margins)
+    first, second = int(before.sum()), int(after.sum())
+    p1, p2 = first / n, second / n
+    low, high = square_and_add(
+        (p1, *wilson_interval(first, n, z)), (p2, *wilson_interval(second, n, z)), paired_correlation(before, after)
+    )
+    return Measure(name, p1 - p2, max(-1.0, low), min(1.0, high), n, None, "lower")

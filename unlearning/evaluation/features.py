@@ -14,6 +14,8 @@ from unlearning.errors import ShapeError, UnknownLayer
 from unlearning.evaluation.accuracy import predict_logits
 
 _CHANNELS_SECOND = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_FEATURES_LAST = (nn.Linear, nn.LayerNorm)
+_WIDTHS = ("in_features", "in_channels", "num_features", "num_channels")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def trace(
 
     Positions are averaged, since a vector per sample is what probes and prototypes compare: (B, C, H, W) over H and W,
     (B, T, C) over T. Of a Linear or LayerNorm the last dimension holds the features whatever stands between; of other
-    modules that get (B, C, H, W) it is the second one. A module that runs several times gives its last input.
+    modules that get (B, C, H, W) it is the second one. A block is read as the first layer inside it. A module that runs
+    several times gives its last input.
 
     Args:
         model: A classifier; its mode is restored and nothing stays attached to it.
@@ -83,9 +86,25 @@ def _watch(seen: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any], Non
 def _per_sample(module: nn.Module, x: Tensor, batch: int) -> Tensor:
     if x.ndim < 2 or len(x) % batch:
         raise ShapeError("a module's input", f"(a multiple of {batch}, ..., features)", x.shape)
-    channels_second = isinstance(module, _CHANNELS_SECOND) or (
-        x.ndim > 3 and not isinstance(module, (nn.Linear, nn.LayerNorm))
-    )
-    rows = x.movedim(1, -1) if channels_second else x
+    rows = x.movedim(1, -1) if _channels_second(module, x) else x
     # Windows of one sample follow each other, as in attention over windows: they are positions too.
     return rows.reshape(batch, -1, rows.shape[-1]).mean(dim=1).float().cpu()
+
+
+def _channels_second(module: nn.Module, x: Tensor) -> bool:
+    reader = _reader(module)
+    width = next((getattr(reader, name) for name in _WIDTHS if hasattr(reader, name)), None)
+    width = reader.normalized_shape[-1] if isinstance(reader, nn.LayerNorm) else width
+    if reader is not module and (x.shape[1] == width) != (x.shape[-1] == width):
+        # A block may turn its input round before its first layer reads it; the layer's width tells.
+        return bool(x.shape[1] == width)
+    return isinstance(reader, _CHANNELS_SECOND) or (x.ndim > 3 and not isinstance(reader, _FEATURES_LAST))
+
+
+def _reader(module: nn.Module) -> nn.Module:
+    """Return the layer that tells where the features are: the module itself, or the first one inside with weights."""
+    for inner in module.modules():
+        is_known = isinstance(inner, (*_CHANNELS_SECOND, *_FEATURES_LAST))
+        if is_known or next(inner.parameters(recurse=False), None) is not None:
+            return inner
+    return module

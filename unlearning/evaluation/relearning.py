@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearning.checks import checked_classes, checked_count, checked_labels
-from unlearning.errors import NonFinite, OptionOutOfRange, ShapeError, UnknownLayer, WeightsDoNotFit
+from unlearning.checks import checked_count, checked_labels
+from unlearning.errors import NonFinite, OptionOutOfRange, ShapeError, UnknownLayer
 from unlearning.evaluation.accuracy import predict_logits
 from unlearning.evaluation.measure import Measure
-from unlearning.evaluation.probes import mean_over_draws
+from unlearning.evaluation.outcomes import Outcome
 from unlearning.modes import device_of
 
+Hits = NDArray[np.bool_]
 STEPS = 20
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 LEARNING_RATE = 0.01
@@ -130,62 +131,65 @@ def relearning_measures(
         Only the forgotten classes are looked at: a step that throws other classes into them counts as well.
         Training that diverges brings nothing back: accuracy 0 (a masked bias can cause it, see `reset_head`).
     """
+    outcomes = relearning_outcomes(
+        model, train, test, name=name, at_steps=at_steps, only=only, watched=watched, orders=orders, seed=seed
+    )
+    return tuple(outcome.measure() for outcome in outcomes)
+
+
+def relearning_outcomes(
+    model: nn.Module,
+    train: tuple[Tensor, Any],
+    test: tuple[Tensor, Any],
+    *,
+    name: str,
+    at_steps: Sequence[int] = (STEPS,),
+    only: Collection[str] | None = None,
+    watched: int = 0,
+    orders: int = 1,
+    seed: int,
+) -> tuple[Outcome, ...]:
+    """Return what `relearning_measures` measures, sample by sample and order by order.
+
+    Args:
+        model: See `relearning_measures`, as for all others.
+        train: Samples and classes to train on.
+        test: Samples and classes to look at.
+        name: Begins the outcomes' names.
+        at_steps: After how many steps to look.
+        only: Names of the modules that learn.
+        watched: How many random test samples are looked at after every step.
+        orders: Orders of the training samples.
+        seed: Seed of the orders and of the watched samples; equal seeds train and look at the same ones.
+    """
     inputs, labels = test[0], torch.from_numpy(checked_labels(test[1]))
     wanted = sorted(set(at_steps))
     looks = wanted if watched == 0 else sorted({*wanted, *range(1, max(wanted, default=0) + 1)})
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:watched]
-    found: dict[int, list[float]] = {step: [] for step in wanted}
-    best = []
+    found: dict[int, list[Hits]] = {step: [] for step in wanted}
+    best: list[Hits] = []
     for order in range(checked_count("orders", orders)):
         order_seed = int(np.random.SeedSequence([seed, order]).generate_state(1)[0])
-        peak = 0.0
+        peak = np.zeros(len(chosen), dtype=bool)
         for step, trained in relearned(model, *train, at_steps=looks, only=only, seed=order_seed):
             if step in found:
-                found[step].append(_accuracy(trained, inputs, labels))
+                found[step].append(_right(trained, inputs, labels))
             if watched and step:
-                peak = max(peak, _accuracy(trained, inputs[chosen], labels[chosen]))
+                peak = max(peak, _right(trained, inputs[chosen], labels[chosen]), key=np.sum)
         best.append(peak)
-    measures = [mean_over_draws(f"{name}_{step}_forget_accuracy", found[step], len(labels), seed) for step in wanted]
+    outcomes = [Outcome(f"{name}_{step}", np.stack(found[step]), seed) for step in wanted]
     if watched:
-        measures.append(mean_over_draws(f"{name}_best_{wanted[-1]}_forget_accuracy", best, len(chosen), seed))
-    return tuple(measures)
+        outcomes.append(Outcome(f"{name}_best_{wanted[-1]}", np.stack(best), seed))
+    return tuple(outcomes)
 
 
-def reset_head(model: nn.Module, head: str, classes: Collection[int]) -> nn.Module:
-    """Return a copy whose last layer knows nothing of `classes`: their rows and biases become the retained ones' mean.
-
-    Without it a masked bias passes for forgetting in every test of relearning: -100 is not unlearned in 20 steps, yet
-    the features are untouched and a fresh row finds them at once. The mean row is the one without an opinion: its
-    output is the mean of the retained outputs, never the largest, at a scale that the model is used to.
-
-    Args:
-        model: A classifier; not changed.
-        head: Name of its last layer (see `last_layer`), with one output per class.
-        classes: The classes to reset.
-
-    Raises:
-        WeightsDoNotFit: the layer has no weight with one row per class.
-    """
-    copied = copy.deepcopy(model)
-    layer = copied.get_submodule(head)
-    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-    if not isinstance(weight, Tensor) or weight.ndim < 2:
-        raise WeightsDoNotFit(f"'{head}' has no weight with one row per class")
-    gone = list(checked_classes(classes, len(weight)))
-    kept = [index for index in range(len(weight)) if index not in gone]
-    with torch.no_grad():
-        for parameter in (weight, bias):
-            if isinstance(parameter, Tensor):
-                parameter[gone] = parameter[kept].mean(dim=0, keepdim=True)
-    return copied
-
-
-def _accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+def _right(model: nn.Module, inputs: Tensor, labels: Tensor) -> Hits:
     try:
         logits = predict_logits(model, inputs)
     except NonFinite:
-        return 0.0
-    return float((logits.argmax(dim=1) == labels).double().mean())
+        return np.zeros(len(labels), dtype=bool)
+    right: Hits = (logits.argmax(dim=1) == labels).numpy()
+    return right
 
 
 def _trained(model: nn.Module, only: Collection[str] | None) -> list[nn.Parameter]:

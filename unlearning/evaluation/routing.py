@@ -6,7 +6,6 @@ tells an observer that something was removed, so it is the distance to a retrain
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
@@ -18,10 +17,11 @@ from torch import Tensor
 from unlearning.checks import checked_classes, checked_finite
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation.accuracy import confusion_matrix
+from unlearning.evaluation.divergences import jensen_shannon
+from unlearning.evaluation.intervals import mean_measure
 from unlearning.evaluation.measure import Measure
 
 Distance = Literal["total_variation", "jensen_shannon"]
-_Z95 = 1.959963984540054
 
 
 def retained_probabilities(logits: Tensor, gone: Collection[int]) -> Tensor:
@@ -73,11 +73,8 @@ def routing_distance(
     if not len(logits):
         raise EmptySide("forget")
     p, q = retained_probabilities(logits, gone), retained_probabilities(reference, gone)
-    values = (p - q).abs().sum(dim=1) / 2 if distance == "total_variation" else _jensen_shannon(p, q)
-    mean, n = float(values.mean()), len(values)
-    half = _Z95 * float(values.std(correction=1)) / math.sqrt(n) if n > 1 else 1.0
-    label = name or f"routing_{distance}"
-    return Measure(label, mean, max(0.0, mean - half), min(1.0, mean + half), n, None, "lower")
+    values = (p - q).abs().sum(dim=1) / 2 if distance == "total_variation" else jensen_shannon(p, q)
+    return mean_measure(name or f"routing_{distance}", values, direction="lower")
 
 
 def routing_table(
@@ -92,12 +89,3 @@ def routing_table(
     """
     confusion = confusion_matrix(labels, logits)
     return {index: confusion[index] for index in checked_classes(classes, len(confusion))}
-
-
-def _jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
-    nats = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
-    return (nats / math.log(2)).clamp(0.0, 1.0)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -torch.xlogy(p, p).sum(dim=1)

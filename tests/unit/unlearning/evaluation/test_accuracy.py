@@ -8,8 +8,15 @@ import torch
 from torch import nn
 
 from tests.fixtures.small_models import SmallConvNet, normal, seeded
-from unlearning.errors import EmptySide, NonFinite, ShapeError
-from unlearning.evaluation import accuracy_measures, confusion_matrix, paired_drop, predict_logits, wilson_interval
+from unlearning.errors import EmptySide, NonFinite, OptionOutOfRange, ShapeError
+from unlearning.evaluation import (
+    accuracy_measures,
+    confusion_matrix,
+    paired_drop,
+    predict_logits,
+    top_k_forget_accuracy,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,13 @@ def test_nothing_changed_still_leaves_an_interval() -> None:
     assert (perfect.high or 0) > 0
 
 
+def test_a_stricter_level_widens_the_paired_interval() -> None:
+    pair = outcomes(36, 12, 2, 0)
+    usual, strict = paired_drop(*pair), paired_drop(*pair, z=3.0)
+    assert strict.value == usual.value
+    assert (strict.low or 0) < (usual.low or 0) < (usual.high or 0) < (strict.high or 0)
+
+
 def test_paired_outcomes_must_be_pairs() -> None:
     with pytest.raises(ShapeError):
         paired_drop(np.array([True]), np.array([True, False]))
@@ -92,6 +106,36 @@ def test_a_split_without_samples_of_a_side_gives_no_measure_of_it() -> None:
     confusion = np.array([[5, 0], [0, 0]])
     assert [m.name for m in accuracy_measures(confusion, {0}, split="train")] == ["train_forget_accuracy"]
     assert "test_forget_accuracy" not in [m.name for m in accuracy_measures(confusion, {1})]
+
+
+def test_a_class_pushed_to_the_second_place_is_still_among_the_first_five() -> None:
+    logits, labels = normal(300, 8).round(), np.random.default_rng(0).integers(0, 8, 300)
+    for k in (1, 2, 5):
+        ranks = [
+            sorted(range(8), key=lambda j: (-row[j], j)).index(y)
+            for row, y in zip(logits.tolist(), labels, strict=True)
+        ]
+        hits = [rank < k for rank, y in zip(ranks, labels, strict=True) if y in {2, 5}]
+        found = top_k_forget_accuracy(logits, labels, {2, 5}, k=k)
+        assert found.value == pytest.approx(np.mean(hits))
+        assert found.n == len(hits)
+        assert found.name == f"test_forget_accuracy_top{k}"
+        assert (found.low, found.high) == wilson_interval(sum(hits), len(hits))
+    at = np.isin(labels, [2, 5])
+    top = top_k_forget_accuracy(logits, labels, {2, 5}, k=1, split="train")
+    assert top.value == float((logits.argmax(dim=1).numpy() == labels)[at].mean())
+
+
+def test_places_that_mean_nothing_are_refused() -> None:
+    logits, labels = normal(4, 5), np.arange(4)
+    with pytest.raises(OptionOutOfRange, match="below the number of classes"):
+        top_k_forget_accuracy(logits, labels, {1}, k=5)
+    with pytest.raises(EmptySide, match="forget"):
+        top_k_forget_accuracy(logits, labels, {4}, k=2)
+    with pytest.raises(ShapeError, match="labels"):
+        top_k_forget_accuracy(logits, labels[:3], {1}, k=2)
+    with pytest.raises(NonFinite):
+        top_k_forget_accuracy(logits / 0, labels, {1}, k=2)
 
 
 def test_outputs_do_not_depend_on_batching_and_the_mode_is_restored() -> None:

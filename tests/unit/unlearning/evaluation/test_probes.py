@@ -33,6 +33,31 @@ def test_the_probe_is_the_unique_optimum() -> None:
     np.testing.assert_allclose(probability, oracle.predict_proba(z), atol=1e-5)
 
 
+def test_with_more_features_than_samples_it_is_the_same_optimum() -> None:
+    x, y = normal(40, 90), np.arange(40) % 3
+    probe = fit_probe(x, y, num_classes=3, l2=0.02)
+    z = ((x.double() - x.double().mean(0)) / x.double().std(0, correction=0)).numpy()
+    oracle = LogisticRegression(C=1 / (0.02 * len(y)), tol=1e-10, max_iter=10_000).fit(z, y)
+    new = normal(20, 90, seed=1)
+    z_new = ((new.double() - x.double().mean(0)) / x.double().std(0, correction=0)).numpy()
+    probability = torch.softmax(probe.logits(new), dim=1).numpy()
+    np.testing.assert_allclose(probability, oracle.predict_proba(z_new), atol=1e-4)
+
+
+def test_a_sample_of_weight_two_counts_like_two_samples() -> None:
+    x, y = clouds(12)
+    doubled = np.arange(len(y)) % 3 == 0
+    weights = torch.from_numpy(1.0 + doubled)
+    weighted = fit_probe(x, y, num_classes=4, weights=weights)
+    z = (x.double() - x.double().mean(0)) / x.double().std(0, correction=0)
+    oracle = LogisticRegression(C=1 / (5e-3 * float(weights.sum())), tol=1e-10, max_iter=10_000)
+    oracle.fit(z.numpy(), y, sample_weight=weights.numpy())
+    probability = torch.softmax(weighted.logits(x), dim=1).numpy()
+    np.testing.assert_allclose(probability, oracle.predict_proba(z.numpy()), atol=1e-4)
+    with pytest.raises(ShapeError, match="weights"):
+        fit_probe(x, y, num_classes=4, weights=weights[:3])
+
+
 def test_shrinking_or_shifting_the_features_hides_nothing_from_the_probe() -> None:
     x, y = clouds(50)
     new, y_new = clouds(50, seed=1)

@@ -1,0 +1,76 @@
+"""What returns when the original's layers are put back, counted only as far as the model still works with them.
+
+Put on features they were never fitted to, an old layer may call nearly everything the forgotten class: a model
+retrained from scratch then has a high "forget accuracy" and is useless. That is not a way back to the class. On
+features that were left alone, the retained classes come back as well, and everything counts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearning.errors import EmptySide, ShapeError
+from unlearning.evaluation.accuracy import wilson_interval
+from unlearning.evaluation.measure import Measure
+
+Hits = NDArray[np.bool_]
+
+
+def working_recovery(forgotten: Hits, kept: Hits, kept_before: Hits, *, name: str) -> Measure:
+    """Return the forget accuracy of a restored model, discounted by what it can no longer do.
+
+    value = f min(1, q / p),   f: accuracy on forgotten samples, q: on retained ones, both of the restored model;
+                               p: the original's on the same retained samples
+
+    1 is a class that is back in a model as good as the original; 0 is no class or no model. f and q stand on different
+    samples, so the interval adds what each of them moves the product by like standard errors (MOVER). p scales and is
+    taken as it is: q stands on the same samples. At the upper end each counts with the other's upper limit, so that
+    the interval keeps a width when both are 0.
+
+    It hides from this who rotates the features: the old layers then find neither the forgotten class nor the others. A
+    probe beside a reference does find it.
+
+    Args:
+        forgotten: Is each forgotten sample put into its class by the restored model? bool (n,).
+        kept: The same for retained samples, bool (m,).
+        kept_before: Was each of those right in the original? bool (m,).
+        name: Name of the measure.
+
+    Returns:
+        In [0, 1], lower is better; n counts the forgotten samples. Without any discount where the original was right
+        about none of the retained samples: there was nothing to lose.
+
+    Raises:
+        EmptySide: there are no forgotten or no retained samples.
+        ShapeError: retained samples before and after are not the same ones.
+
+    References:
+        Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008.
+
+    Example:
+        >>> everything = np.ones(100, dtype=bool)
+        >>> working_recovery(everything, everything, everything, name="untouched").value
+        1.0
+        >>> working_recovery(everything, ~everything, everything, name="foreign features").value
+        0.0
+    """
+    if kept.shape != kept_before.shape:
+        raise ShapeError("outcomes of the retained samples", f"{kept_before.shape}", kept.shape)
+    for side, hits in (("forget", forgotten), ("retain", kept)):
+        if not len(hits):
+            raise EmptySide(side)
+    f, f_low, f_high = _share(forgotten)
+    before = float(kept_before.mean())
+    d, d_low, d_high = (min(1.0, end / before) if before else 1.0 for end in _share(kept))
+    value = f * d
+    below = math.hypot(d * (f - f_low), f * (d - d_low))
+    above = math.hypot(d_high * (f_high - f), f_high * (d_high - d))
+    return Measure(name, value, max(0.0, value - below), min(1.0, value + above), len(forgotten), None, "lower")
+
+
+def _share(hits: Hits) -> tuple[float, float, float]:
+    successes, n = int(hits.sum()), len(hits)
+    return successes / n, *wilson_interval(successes, n)
