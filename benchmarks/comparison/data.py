@@ -42,6 +42,7 @@ class Request:
         forget: Classes to forget now.
         excluded: Classes that earlier requests made `model` forget; their images may not be used.
         seed: Of everything random.
+        num_classes: Outputs of the model.
     """
 
     model: nn.Module
@@ -50,10 +51,7 @@ class Request:
     forget: tuple[int, ...]
     excluded: tuple[int, ...]
     seed: int
-
-    @property
-    def num_classes(self) -> int:
-        return len(LABELS)
+    num_classes: int = len(LABELS)
 
 
 @dataclass(frozen=True)
@@ -65,23 +63,26 @@ class Materials:
     train: ImageSet
     test_inputs: Tensor
     test_labels: Indices
+    class_names: tuple[str, ...] = LABELS
+    spec: InputSpec = SPEC
+    attacker_per_class: int = ATTACKER_PER_CLASS
 
     @cached_property
     def order(self) -> list[Indices]:
         """Each class's training images in a fixed random order; shares are taken from its beginning."""
         rng = np.random.default_rng(_SPLIT_SEED)
-        pools = (np.flatnonzero(self.train.y == index) for index in range(len(LABELS)))
+        pools = (np.flatnonzero(self.train.y == index) for index in range(len(self.class_names)))
         return [rng.permutation(pool).astype(np.int64) for pool in pools]
 
     @cached_property
     def attacker(self) -> tuple[Tensor, Indices]:
         """The images that probe, prototypes and relearning are made with: of all classes, unseen by the methods."""
-        return self.images(np.concatenate([pool[:ATTACKER_PER_CLASS] for pool in self.order]))
+        return self.images(np.concatenate([pool[: self.attacker_per_class] for pool in self.order]))
 
     @cached_property
     def usable(self) -> tuple[Tensor, Indices]:
         """All training images but the attacker's."""
-        return self.images(np.sort(np.concatenate([pool[ATTACKER_PER_CLASS:] for pool in self.order])))
+        return self.images(np.sort(np.concatenate([pool[self.attacker_per_class :] for pool in self.order])))
 
     @cached_property
     def original_test_logits(self) -> Tensor:
@@ -92,7 +93,7 @@ class Materials:
         return self.images(np.concatenate([self.order[index][:per_class] for index in classes]))
 
     def images(self, index: Indices) -> tuple[Tensor, Indices]:
-        return normalise(self.train.x[index], SPEC), self.train.y[index]
+        return normalise(self.train.x[index], self.spec), self.train.y[index]
 
 
 def load(data: Path, models: Path, test_per_class: int | None) -> Materials:

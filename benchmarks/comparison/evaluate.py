@@ -1,6 +1,6 @@
 """All measures of one unlearned model, as plain JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.comparison.data import JUDGED_PER_CLASS, LABELS, MEMBERS_PER_CLASS, Indices, Materials
+from benchmarks.comparison.data import JUDGED_PER_CLASS, MEMBERS_PER_CLASS, Indices, Materials
 from unlearning.evaluation import (
     Attacker,
     Measure,
@@ -36,7 +36,12 @@ ATTACKS = (
 
 
 def evaluate(
-    materials: Materials, model: nn.Module, gone: tuple[int, ...], seed: int, orders: int = 1
+    materials: Materials,
+    model: nn.Module,
+    gone: tuple[int, ...],
+    seed: int,
+    orders: int = 1,
+    steps: Sequence[int] = (20,),
 ) -> dict[str, Any]:
     """Every measure by name, and the routing table.
 
@@ -46,6 +51,7 @@ def evaluate(
         gone: All classes it has forgotten.
         seed: Of attacks and resampling.
         orders: Orders of the training samples that relearning is averaged over.
+        steps: After how many steps of relearning to look.
     """
     test = predict_logits(model, materials.test_inputs)
     forgotten = np.isin(materials.test_labels, gone)
@@ -53,13 +59,13 @@ def evaluate(
     found = [
         *_outputs(materials, test, gone),
         *_train(materials, model, test[at], gone, seed),
-        *_recovery(materials, model, gone, seed, orders),
+        *_recovery(materials, model, gone, seed, orders, steps),
         *_routing(materials, test, at, gone),
     ]
     table = routing_table(test, materials.test_labels, gone)
     return {
         "measures": {measure.name: measure.as_dict() for measure in found},
-        "routing": {LABELS[index]: counts.tolist() for index, counts in table.items()},
+        "routing": {materials.class_names[index]: counts.tolist() for index, counts in table.items()},
     }
 
 
@@ -82,7 +88,7 @@ def _train(
     materials: Materials, model: nn.Module, forgotten_test: Tensor, gone: tuple[int, ...], seed: int
 ) -> Iterator[Measure]:
     """Forget accuracy on training images, the membership attack and the paper's score."""
-    kept = [index for index in range(len(LABELS)) if index not in gone]
+    kept = [index for index in range(len(materials.class_names)) if index not in gone]
     retained, y_retained = materials.judged(kept, JUDGED_PER_CLASS)
     members, y_members = materials.judged(list(gone), MEMBERS_PER_CLASS)
     z_retained, z_members = predict_logits(model, retained), predict_logits(model, members)
@@ -100,11 +106,11 @@ def _train(
 
 
 def _recovery(
-    materials: Materials, model: nn.Module, gone: tuple[int, ...], seed: int, orders: int
+    materials: Materials, model: nn.Module, gone: tuple[int, ...], seed: int, orders: int, steps: Sequence[int]
 ) -> tuple[Measure, ...]:
     attacker = Attacker(*materials.attacker, materials.original)
     test = materials.test_inputs, materials.test_labels
-    return recovery_measures(model, attacker, test, gone, attacks=ATTACKS, orders=orders, seed=seed)
+    return recovery_measures(model, attacker, test, gone, attacks=ATTACKS, steps=steps, orders=orders, seed=seed)
 
 
 def _routing(materials: Materials, test: Tensor, at: Tensor, gone: tuple[int, ...]) -> Iterator[Measure]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from benchmarks.comparison.data import Request
 from unlearning import (
     Bench,
+    Deepening,
+    Erasure,
     Refit,
     choose,
     collect,
@@ -57,23 +59,52 @@ def paper_published(request: Request) -> nn.Module:
         max_rows=MAX_ROWS,
         seed=request.seed,
     )
-    edited = copy.deepcopy(request.model)
-    erasure.apply_to(edited)
-    return edited
+    return edited(request.model, erasure)
 
 
 def paper_chosen(request: Request) -> nn.Module:
     """The paper's update of all layers with alphas chosen on training images set aside for that."""
-    return _chosen(request, depths=(0.0,))
+    return edited(request.model, chosen(request, depths=(0.0,))[0])
 
 
 def paper_chosen_depth(request: Request) -> nn.Module:
     """The same, and how deep the edit reaches chosen as well."""
-    return _chosen(request, depths=DEPTHS)
+    return edited(request.model, chosen(request, depths=DEPTHS)[0])
 
 
 def refit(request: Request) -> nn.Module:
     """The last layers refitted, as deep as retained accuracy on training images set aside allows: the service's own."""
+    return edited(request.model, deepened(request).erasure)
+
+
+METHODS: dict[str, Method] = {
+    "original": original,
+    "bias_mask": bias_mask,
+    "paper_published": paper_published,
+    "paper_chosen": paper_chosen,
+    "paper_chosen_depth": paper_chosen_depth,
+    "refit": refit,
+}
+"""All of them, in the order of the tables; `retrained` joins where a reference is supplied."""
+
+WITHOUT_SEED = frozenset({"original", "bias_mask", "retrained"})
+"""Nothing in these is random: they are measured with the first seed only."""
+
+
+def batches(inputs: Tensor, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Tensor]:
+    """The images at `index` in batches."""
+    return [inputs[part] for part in torch.from_numpy(index).split(BATCH_SIZE)]
+
+
+def edited(model: nn.Module, erasure: Erasure) -> nn.Module:
+    """A copy of `model` with the edit applied."""
+    copied = copy.deepcopy(model)
+    erasure.apply_to(copied)
+    return copied
+
+
+def deepened(request: Request) -> Deepening:
+    """The refits that were tried, and the best of them."""
     rest, aside = set_aside(request.labels, num_classes=request.num_classes, seed=request.seed)
     few, more = (
         draw_samples(
@@ -101,32 +132,11 @@ def refit(request: Request) -> nn.Module:
         request.forget,
         excluded=request.excluded,
     )
-    edited = copy.deepcopy(request.model)
-    deepening = deepest_refit(refits, bench)
-    deepening.erasure.apply_to(edited)
-    return edited
+    return deepest_refit(refits, bench)
 
 
-METHODS: dict[str, Method] = {
-    "original": original,
-    "bias_mask": bias_mask,
-    "paper_published": paper_published,
-    "paper_chosen": paper_chosen,
-    "paper_chosen_depth": paper_chosen_depth,
-    "refit": refit,
-}
-"""All of them, in the order of the tables; `retrained` joins where a reference is supplied."""
-
-WITHOUT_SEED = frozenset({"original", "bias_mask", "retrained"})
-"""Nothing in these is random: they are measured with the first seed only."""
-
-
-def batches(inputs: Tensor, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Tensor]:
-    """The images at `index` in batches."""
-    return [inputs[part] for part in torch.from_numpy(index).split(BATCH_SIZE)]
-
-
-def _chosen(request: Request, depths: Sequence[float]) -> nn.Module:
+def chosen(request: Request, depths: Sequence[float]) -> tuple[Erasure, float]:
+    """The paper's update with alphas and depth chosen on training images set aside, and its score on them."""
     rest, aside = set_aside(request.labels, num_classes=request.num_classes, seed=request.seed)
     draw = draw_samples(
         request.labels[rest],
@@ -158,6 +168,4 @@ def _chosen(request: Request, depths: Sequence[float]) -> nn.Module:
     erasure = erase_from_statistics(
         request.model, retain, forget, alpha_r=best.alpha_r, alpha_f=best.alpha_f, layers=best.layers
     )
-    edited = copy.deepcopy(request.model)
-    erasure.apply_to(edited)
-    return edited
+    return erasure, best.score

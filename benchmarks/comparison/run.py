@@ -77,9 +77,9 @@ def _measure_all(rows: list[Row], arguments: argparse.Namespace) -> None:
     began = time.monotonic()
     for done, row in enumerate(missing, start=1):
         found = measure(materials, row, arguments.threads, arguments.orders)
-        _store(row.path(arguments.out), found)
+        store(row.path(arguments.out), found)
         left = (time.monotonic() - began) / done * (len(missing) - done) / 60
-        print(f"[{done}/{len(missing)}] {row}: {_gist(found)}; {left:.0f} min left", flush=True)
+        print(f"[{done}/{len(missing)}] {row}: {gist(found)}; {left:.0f} min left", flush=True)
 
 
 def measure(materials: Materials, row: Row, threads: int, orders: int) -> dict[str, Any]:
@@ -116,14 +116,14 @@ def _unlearned(materials: Materials, row: Row) -> nn.Module:
     return request.model
 
 
-def _store(path: Path, found: dict[str, Any]) -> None:
+def store(path: Path, found: dict[str, Any]) -> None:
     """Whole or not at all: a run that is stopped here leaves no half file."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(path)
 
 
-def _gist(found: dict[str, Any]) -> str:
+def gist(found: dict[str, Any]) -> str:
     values = {name: 100 * measure["value"] for name, measure in found["measures"].items()}
     told = {
         "retain": "test_retain_accuracy",

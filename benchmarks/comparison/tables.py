@@ -9,7 +9,6 @@ from typing import Any
 
 Result = dict[str, Any]
 RETRAINED = "retrained"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Column:
     digits: int = 2
 
 
-def _value(name: str, scale: float = 100.0) -> Callable[[Result], float | None]:
+def value_of(name: str, scale: float = 100.0) -> Callable[[Result], float | None]:
     def read(result: Result) -> float | None:
         measure = result["measures"].get(name)
         return None if measure is None else scale * measure["value"]
@@ -29,34 +28,34 @@ def _value(name: str, scale: float = 100.0) -> Callable[[Result], float | None]:
     return read
 
 
-def _share_of_original(name: str) -> Callable[[Result], float | None]:
+def share_of_original(name: str) -> Callable[[Result], float | None]:
     def read(result: Result) -> float | None:
         if result["method"] == RETRAINED:
             return None  # the original's layers do not fit onto features that were learned without them
-        part, whole = (_value(key)(result) for key in (name, "original_forget_accuracy"))
+        part, whole = (value_of(key)(result) for key in (name, "original_forget_accuracy"))
         return None if part is None or not whole else 100 * part / whole
 
     return read
 
 
 COLUMNS = (
-    Column("retain", _value("test_retain_accuracy")),
-    Column("drop", _value("test_retain_accuracy_drop")),
-    Column("forget, test", _value("test_forget_accuracy")),
-    Column("forget, train", _value("train_forget_accuracy")),
-    Column("SVC score", _value("svc_score"), 1),
-    Column("membership AUC", _value("membership_auc", 1.0), 3),
-    Column("false forget", _value("test_false_forget_rate")),
-    Column("last layer back, share", _share_of_original("last_layer_back_forget_accuracy"), 1),
-    Column("classifier back, share", _share_of_original("classifier_back_forget_accuracy"), 1),
-    Column("probe", _value("probe_forget_accuracy"), 1),
-    Column("5-shot", _value("few_shot_5_forget_accuracy"), 1),
-    Column("relearn last", _value("relearn_last_20_forget_accuracy"), 1),
-    Column("relearn last after reset", _value("relearn_last_after_reset_20_forget_accuracy"), 1),
-    Column("relearn all", _value("relearn_all_20_forget_accuracy"), 1),
-    Column("relearn all after reset", _value("relearn_all_after_reset_20_forget_accuracy"), 1),
-    Column("TV to retrained", _value("routing_to_retrained", 1.0), 3),
-    Column("TV to masked original", _value("routing_to_masked_original", 1.0), 3),
+    Column("retain", value_of("test_retain_accuracy")),
+    Column("drop", value_of("test_retain_accuracy_drop")),
+    Column("forget, test", value_of("test_forget_accuracy")),
+    Column("forget, train", value_of("train_forget_accuracy")),
+    Column("SVC score", value_of("svc_score"), 1),
+    Column("membership AUC", value_of("membership_auc", 1.0), 3),
+    Column("false forget", value_of("test_false_forget_rate")),
+    Column("last layer back, share", share_of_original("last_layer_back_forget_accuracy"), 1),
+    Column("classifier back, share", share_of_original("classifier_back_forget_accuracy"), 1),
+    Column("probe", value_of("probe_forget_accuracy"), 1),
+    Column("5-shot", value_of("few_shot_5_forget_accuracy"), 1),
+    Column("relearn last", value_of("relearn_last_20_forget_accuracy"), 1),
+    Column("relearn last after reset", value_of("relearn_last_after_reset_20_forget_accuracy"), 1),
+    Column("relearn all", value_of("relearn_all_20_forget_accuracy"), 1),
+    Column("relearn all after reset", value_of("relearn_all_after_reset_20_forget_accuracy"), 1),
+    Column("TV to retrained", value_of("routing_to_retrained", 1.0), 3),
+    Column("TV to masked original", value_of("routing_to_masked_original", 1.0), 3),
     Column("seconds", lambda result: float(result["seconds"]), 1),
 )
 
@@ -67,7 +66,7 @@ def render(results: Sequence[Result], methods: Sequence[str]) -> str:
     singles = [result for result in results if result["kind"] == "single"]
     base = [result for result in singles if result["seed"] == first]
     parts = [_side_by_side(base, methods, "All classes one by one")]
-    referenced = [r for r in base if _value("routing_to_retrained")(r) is not None]
+    referenced = [r for r in base if value_of("routing_to_retrained")(r) is not None]
     parts += [
         _side_by_side(
             [r for r in referenced if r["request"] == name], methods, f"Class {name}, beside a retrained model"
@@ -95,13 +94,13 @@ def _side_by_side(results: Sequence[Result], methods: Sequence[str], title: str)
     if not present:
         return ""
     counted = [f"{name} ({len(found)})" if len(results) > len(present) else name for name, found in present.items()]
-    lines = [_line(["figure", *counted]), _line(["---"] * (1 + len(counted)))]
+    lines = [table_line(["figure", *counted]), table_line(["---"] * (1 + len(counted)))]
     for column in COLUMNS:
-        cells = [_mean(column, found) for found in present.values()]
+        cells = [mean_and_spread(column, found) for found in present.values()]
         if any(cells):
-            lines.append(_line([column.title, *cells]))
+            lines.append(table_line([column.title, *cells]))
         if column.title == "drop" and any(len(found) > 1 for found in present.values()):
-            lines.append(_line(["drop, largest", *(_largest(column, found) for found in present.values())]))
+            lines.append(table_line(["drop, largest", *(_largest(column, found) for found in present.values())]))
     return "\n".join([f"### {title}", "", *lines])
 
 
@@ -109,12 +108,14 @@ def _per_class(results: Sequence[Result], method: str) -> str:
     if len(results) < 2:
         return ""
     read = [column for column in COLUMNS if any(column.read(result) is not None for result in results)]
-    lines = [_line(["class", *(column.title for column in read)]), _line(["---"] * (1 + len(read)))]
-    lines += [_line([result["request"], *(_mean(column, [result]) for column in read)]) for result in results]
+    lines = [table_line(["class", *(column.title for column in read)]), table_line(["---"] * (1 + len(read)))]
+    lines += [
+        table_line([result["request"], *(mean_and_spread(column, [result]) for column in read)]) for result in results
+    ]
     return "\n".join([f"### {method}, class by class", "", *lines])
 
 
-def _mean(column: Column, results: Iterable[Result]) -> str:
+def mean_and_spread(column: Column, results: Iterable[Result]) -> str:
     values = [value for result in results if (value := column.read(result)) is not None]
     if not values:
         return ""
@@ -142,18 +143,19 @@ def _names(results: Iterable[Result]) -> list[str]:
     return list(dict.fromkeys(result["request"] for result in results))
 
 
-def _line(cells: Iterable[str]) -> str:
+def table_line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def write_between_markers(document: Path, text: str) -> None:
-    """Replace what stands between the markers of a document.
+def write_between_markers(document: Path, text: str, name: str = "figures") -> None:
+    """Replace what stands between the two markers of a name in a document.
 
     Raises:
-        ValueError: the document has no markers.
+        ValueError: the document has no markers of that name.
     """
     old = document.read_text()
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     if not pattern.search(old):
-        raise ValueError(f"Expected the markers {BEGIN} and {END} in {document}, got none.")
-    document.write_text(pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", old))
+        raise ValueError(f"Expected the markers {begin} and {end} in {document}, got none.")
+    document.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old))
