@@ -22,8 +22,11 @@ from app.keys import service as keys
 from app.keys.service import Scope
 from app.resources import Resources, resources
 from core.errors import Forbidden, Unauthenticated
+from core.policy.override import OVERRIDE
 
 ADMIN: Final = "admin"
+APART: Final = frozenset({OVERRIDE})
+"""Scopes that `admin` does not hold: whoever uses them was given them by name."""
 FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 _bearer = HTTPBearer(
@@ -42,8 +45,8 @@ class Caller:
     scopes: frozenset[str]
 
     def may(self, scope: str) -> bool:
-        """Whether the caller holds the scope; `admin` holds all."""
-        return scope in self.scopes or ADMIN in self.scopes
+        """Whether the caller holds the scope; `admin` holds all but those in `APART`."""
+        return scope in self.scopes or (ADMIN in self.scopes and scope not in APART)
 
 
 LOCAL_OPERATOR = Caller(tenant="default", actor="local:loopback", scopes=frozenset({ADMIN}))

@@ -47,8 +47,9 @@ def live() -> Alive:
 
 @router.get("/readyz", operation_id="ready", responses={503: {"model": Ready, "description": "Not ready."}})
 def ready(held: Held, response: Response) -> Ready:
-    """Whether requests can be served: the database takes writes, its schema is the newest, the disk has room.
+    """Whether requests can be served.
 
+    The database takes writes, its schema is the newest, the disk has room, and the ledger is the one that was signed.
     A doorbell (Redis) that cannot be reached makes the service slower to start work, not unready. `durability` is what
     the database says of itself.
     """
@@ -74,6 +75,7 @@ def _examine(held: Resources) -> Ready:
     checks = {
         "database": _database(held),
         "schema": _schema(held),
+        "ledger": _ledger(held),
         "disk": _disk(held.settings.data_dir),
         "doorbell": _doorbell(held.settings),
     }
@@ -108,6 +110,14 @@ def _schema(held: Resources) -> Check:
     except SQLAlchemyError as error:
         return Check(status="failed", detail=f"The schema cannot be read ({type(error).__name__}).")
     return Check(status="failed", detail="The schema is not the newest; run `expunge migrate`.")
+
+
+def _ledger(held: Resources) -> Check:
+    try:
+        health = held.sealer.examine()
+    except SQLAlchemyError as error:
+        return Check(status="failed", detail=f"The ledger cannot be read ({type(error).__name__}).")
+    return Check(status="ok" if health.holds else "failed", detail=health.sentence)
 
 
 def _disk(folder: Path) -> Check:

@@ -1,15 +1,23 @@
 """The application: routes, errors and middleware put together. `uvicorn app.main:app` serves it."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from app import docs, errors, health, middleware, openapi
+from app.audit.checkpoints import router as checkpoints
+from app.audit.checkpoints_discovery import router as discovery
 from app.audit.endpoints import router as audit
+from app.audit.proofs import router as proofs
 from app.datasets.endpoints import router as datasets
 from app.models.endpoints import router as models
+from app.models.recipes import router as recipes
+from app.models.references import router as references
+from app.policies.endpoints import router as policies
 from app.resources import Resources
+from app.unlearn.auditing_endpoints import router as auditing
 from app.unlearn.endpoints import router as unlearn
 from core.settings import Settings, get_settings
 
@@ -45,7 +53,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.add_middleware(middleware.BodyLimit, settings=settings)
     application.add_middleware(middleware.LingeringClose)
     application.add_middleware(middleware.RequestId)
-    for router in (health.router, models, datasets, unlearn, audit):
+    ledger = (audit, checkpoints, proofs, discovery)
+    for router in (health.router, models, references, recipes, datasets, policies, unlearn, auditing, *ledger):
         application.include_router(router)
     if settings.docs:
         application.include_router(docs.router)
@@ -55,10 +64,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     middleware.configure_logging()
+    held: Resources = application.state.resources
+    stopped = threading.Event()
+    threading.Thread(target=held.sealer.run, args=(stopped,), name="sealer", daemon=True).start()
     try:
         yield
     finally:
-        application.state.resources.close()
+        stopped.set()
+        held.close()
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -134,7 +134,7 @@ class BodyLimit:
         self.app = app
         self.default = settings.max_body_bytes
         self.uploads = (
-            (re.compile(r"/models/[^/]+/weights"), settings.max_weights_bytes),
+            (re.compile(r"/models/[^/]+/(references/[^/]+/)?weights"), settings.max_weights_bytes),
             (re.compile(r"/datasets/[^/]+/content"), settings.max_dataset_bytes),
         )
 

@@ -6,7 +6,9 @@ from typing import Any
 from fastapi import Request
 
 from core.db.session import Database
+from core.ledger.sealing import Sealer
 from core.settings import Settings
+from core.signing.keyring import KeyFile
 from models_store.storage import LocalStorage
 
 
@@ -22,6 +24,16 @@ class Resources:
     def database(self) -> Database:
         """The database that the settings name."""
         return Database(self.settings.database_url)
+
+    @cached_property
+    def keys(self) -> KeyFile:
+        """The file of signing keys, which need not exist."""
+        return KeyFile(self.settings.signing_keys_file)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """Makes checkpoints."""
+        return Sealer(self.database, self.keys, interval=self.settings.checkpoint_interval)
 
     @cached_property
     def storage(self) -> LocalStorage:

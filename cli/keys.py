@@ -1,4 +1,4 @@
-"""`expunge keys api ...`: who may call the API."""
+"""`expunge keys`: who may call the API, and with which keys the service signs."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -8,21 +8,60 @@ import typer
 ACTOR = "local:cli"
 """How key changes made at the command line are signed in the ledger."""
 
-app = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
+app = typer.Typer(help="Keys of clients, and the keys with which this service signs.", no_args_is_help=True)
 api = typer.Typer(help="Keys with which clients call the API.", no_args_is_help=True)
 app.add_typer(api, name="api")
+
+
+@app.command()
+def init(
+    origin: Annotated[str, typer.Option(help="Name of the ledger for ever, such as unlearn.example.com/audit.")],
+) -> None:
+    """Make the keys that sign checkpoints of the ledger and receipts. They are kept in a file, never in the database.
+
+    The public keys are printed: give them to those who will check, over a channel that they trust.
+
+    Example: expunge keys init --origin unlearn.example.com/audit
+    """
+    from cli.signing import init as run
+
+    run(origin, actor=ACTOR)
+
+
+@app.command()
+def rotate(
+    overlap_days: Annotated[int, typer.Option(min=0, help="Days in which the old keys sign along.")] = 30,
+) -> None:
+    """Make new signing keys. The old ones sign along for a while, so that those who pinned them can change over.
+
+    Example: expunge keys rotate --overlap-days 14
+    """
+    from cli.signing import rotate as run
+
+    run(timedelta(days=overlap_days), actor=ACTOR)
+
+
+@app.command("list")
+def list_signing() -> None:
+    """List every public key this service ever signed with, and from when until when."""
+    from cli.signing import list_keys
+
+    list_keys()
 
 
 @api.command()
 def create(
     name: Annotated[str, typer.Option(help="What the key is for; shown in lists.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do; repeat for several. `admin` may do everything.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What it may do; repeat for several. `admin` may do everything but override.")
+    ],
     tenant: Annotated[str, typer.Option(help="Whose models and requests it sees.")] = "default",
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; default: never.")] = None,
 ) -> None:
     """Make an API key. The key itself is printed once, alone on standard output, and is kept nowhere.
 
-    Scopes: models:read models:write requests:submit requests:read requests:cancel artifacts:read audit:read admin
+    Scopes: models:read models:write requests:submit requests:read requests:cancel artifacts:read audit:read
+    policies:read policies:write admin override
 
     Example: KEY=$(expunge keys api create --name governance --scope requests:submit --scope requests:read)
     """

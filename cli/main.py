@@ -128,22 +128,53 @@ def migrate(data_dir: DataDir = None) -> None:
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="A ledger as GET /audit/export sends it; - reads standard input.")],
+    file: Annotated[
+        Path, typer.Argument(help="A ledger export, a checkpoint, a proof or a receipt; - reads standard input.")
+    ],
+    key: Annotated[
+        list[str] | None, typer.Option(help="A public key you pinned, as name+id+key; repeat for several.")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A signed checkpoint kept from earlier; repeat for several.")
+    ] = None,
+    request: Annotated[Path | None, typer.Option(help="For a receipt: the request's body as it was sent.")] = None,
 ) -> None:
-    """Check an exported ledger offline: nothing changed, removed, added or moved.
+    """Check evidence offline: a ledger export, a signed checkpoint, a proof or a receipt.
 
-    Exit code 0: it holds. 1: it does not, and the sentences say where. 2: the file cannot be read.
+    Exit code 0: it holds. 1: it does not, and the sentences say where. 2: it cannot be read, or needs a key.
 
-    What this cannot see: entries cut off the end, unless you know a later root from elsewhere.
+    What an export alone cannot show: entries cut off its end. A checkpoint kept from earlier shows them.
 
-    Example: curl -s http://127.0.0.1:8080/audit/export | expunge verify -
+    Example: curl -s http://127.0.0.1:8080/audit/export | expunge verify - --checkpoint kept.txt --key "$PINNED"
     """  # noqa: DOC501 it is the help text
     from cli.verifying import check_file, holds
 
-    findings = check_file(file)
+    findings = check_file(file, keys=key or (), checkpoints=checkpoint or (), request=request)
     for finding in findings:
         typer.echo(finding.sentence)
     raise typer.Exit(0 if holds(findings) else 1)
+
+
+@app.command()
+def selftest(
+    gate: Annotated[bool, typer.Option("--gate", help="Judge models whose right verdict is known in advance.")] = False,
+    digit: Annotated[int, typer.Option("--class", min=0, max=9, help="The digit to delete.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the split, the training and the controls.")] = 0,
+) -> None:
+    """Test what this installation relies on. So far that is the gate: does it tell a deletion from a mask?
+
+    Trains classifiers of handwritten digits, makes models that must fail (untouched, masked, relabelled, destroyed) and
+    models that must pass (trained without the digit), and judges each by the shipped policies. Takes about a minute.
+
+    Exit code 0: the gate said of each what it had to. 1: it did not, and the sentence names which.
+
+    Example: expunge selftest --gate
+    """  # noqa: DOC501 it is the help text
+    from cli.selftest.command import Options, run
+
+    if not gate:
+        raise Failure("Expected --gate, got nothing to test.", exit_code=2)
+    run(Options(digit=digit, seed=seed))
 
 
 @app.command()

@@ -1,40 +1,55 @@
-"""`expunge verify`: check an exported ledger on any machine, without the service and its database."""
+"""`expunge verify`: check evidence on any machine, without the service and its database."""
 
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cli.failures import Failure
-from core.ledger.export import FORMAT, Finding, check_export
+from core.ledger.export import Finding
+from core.ledger.verifying import NoEvidence, Trust, check
+from core.signing.notes import BadNote, PublicKey
 
 UNREADABLE = 2
 
 
-def check_file(path: Path) -> list[Finding]:
-    """What an export says of itself, sentence by sentence.
+def check_file(
+    path: Path, *, keys: Sequence[str] = (), checkpoints: Sequence[Path] = (), request: Path | None = None
+) -> list[Finding]:
+    """What a piece of evidence proves, sentence by sentence.
 
     Args:
-        path: a file as `GET /audit/export` sends it; `-` is standard input.
+        path: an export, a checkpoint, a proof or a receipt; `-` is standard input.
+        keys: pinned public keys, as `name+id+key`.
+        checkpoints: files with signed checkpoints kept from earlier.
+        request: the body that a receipt is for.
 
     Raises:
-        Failure: it cannot be read, or is something else.
+        Failure: something cannot be read, or is something else.
     """
     try:
-        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        msg = f"Expected a file to read, got {path}: {error.strerror}."
-        raise Failure(msg, exit_code=UNREADABLE) from error
+        pinned = [PublicKey.parse(key) for key in keys]
+    except BadNote as error:
+        raise Failure(str(error), exit_code=UNREADABLE) from error
+    trust = Trust(
+        keys=pinned,
+        checkpoints=[_read(one).decode(errors="replace") for one in checkpoints],
+        request=_read(request) if request is not None else None,
+    )
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        msg = f"Expected JSON in {path}, got something else; export the ledger with GET /audit/export."
+        return check(_read(path), trust)
+    except NoEvidence as error:
+        msg = f"Expected evidence to check in {path}: {error}"
         raise Failure(msg, exit_code=UNREADABLE) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        msg = f"Expected an export of format {FORMAT} in {path}, got another document."
-        raise Failure(msg, exit_code=UNREADABLE)
-    return check_export(document)
 
 
 def holds(findings: list[Finding]) -> bool:
-    """Whether the export is as it was written."""
+    """Whether the evidence is as it was written."""
     return all(finding.holds for finding in findings)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        msg = f"Expected a file to read, got {path}: {error.strerror}."
+        raise Failure(msg, exit_code=UNREADABLE) from error

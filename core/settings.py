@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -38,6 +38,14 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in data_dir.")
     redis_url: SecretStr | None = Field(None, description="The doorbell's Redis; unset: workers poll the database.")
     dataset_root: Path | None = Field(None, description="Folder below which data sets may be named by path.")
+
+    signing_keys: Path | None = Field(
+        None, description="File of signing keys; default: signing-keys.json in data_dir. Keep it off the database host."
+    )
+    checkpoint_interval: Duration = Field(
+        timedelta(seconds=10), description="How often a grown ledger is signed, at most."
+    )
+    witness_keys: str = Field("", description="Public keys of witnesses whose cosignatures are taken, space-separated.")
 
     host: str = Field("127.0.0.1", description="Address that `expunge serve` binds.")
     port: int = Field(
@@ -100,6 +108,23 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return self
+
+    @field_validator("witness_keys")
+    @classmethod
+    def _check_witnesses(cls, value: str) -> str:
+        if value.split():
+            from core.signing.notes import COSIGNATURE, PublicKey  # noqa: PLC0415 few settings name witnesses
+
+            for vkey in value.split():
+                if PublicKey.parse(vkey).kind != COSIGNATURE:
+                    msg = f"Expected a witness's key, which signs cosignatures, got {vkey}."
+                    raise ValueError(msg)
+        return value
+
+    @property
+    def signing_keys_file(self) -> Path:
+        """Where the signing keys are, if there are any."""
+        return self.signing_keys or self.data_dir / "signing-keys.json"
 
     @property
     def artifacts_dir(self) -> Path:

@@ -9,9 +9,15 @@ class JobKind(StrEnum):
     UNLEARN = "unlearn"
     """Erase classes from a model version, verify, publish."""
     VALIDATE_VERSION = "validate_version"
-    """Check that uploaded weights fit their architecture and are finite."""
+    """Check that uploaded weights, of a version or of a reference, fit their architecture and are finite."""
     VALIDATE_DATASET = "validate_dataset"
     """Read a data set once, count its images and labels."""
+    RETRAIN = "retrain"
+    """Train a reference from scratch without some classes."""
+    SHADOW = "shadow"
+    """Train one model of an audit, unlearn it or not, and leave its outputs."""
+    AUDIT = "audit"
+    """Gather what the shadows of a finished request left, once the last of them is final."""
 
 
 class JobState(StrEnum):
@@ -22,7 +28,7 @@ class JobState(StrEnum):
     RUNNING = "running"
     """Held by a worker under a lease and a fence."""
     PUBLISHED = "published"
-    """The verdict passed and the new version is ready."""
+    """The new version is ready: the verdict passed, or somebody overrode it."""
     REJECTED = "rejected"
     """The work ran to its end and the answer is no: verification failed, or the upload was refused."""
     COMPLETED = "completed"
@@ -36,7 +42,7 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether no move leads out of this state, apart from a retry of a failed job."""
+        """Whether no move leads out of it, apart from a failed job's retry and a rejected one's override."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -51,6 +57,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
         JobState.CANCELLED,
     }),
     JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.REJECTED: frozenset({JobState.PUBLISHED}),
 }
 """The moves that exist; a state that is missing here has none."""
 

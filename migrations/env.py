@@ -7,8 +7,10 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 import app.keys.tables
+import app.policies.tables
 import core.ledger.tables
 import core.requests.tables
+import core.signing.tables
 import models_store.tables  # each import registers its tables
 from core.db.base import Base
 from core.db.session import make_engine

@@ -1,6 +1,7 @@
-"""Models, their immutable versions, aliases, forgotten classes, and data sets."""
+"""Models, their immutable versions, aliases, forgotten classes, references and recipes, and data sets."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +57,9 @@ class ModelVersion(Base):
     verdict: Mapped[dict[str, Any] | None]
     manifest: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
+    overridden_by: Mapped[str | None] = mapped_column(String(128))
+    """Who published it although its verdict did not pass. A guard in the database keeps mark and verdict for ever."""
+    override_reason: Mapped[str | None] = mapped_column(String(2000))
     created_at: Mapped[datetime]
 
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
@@ -129,4 +133,68 @@ class DatasetSource(Base):
     """Digest of the bytes; for a path: as read by the validation, checked at every later use."""
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     path: Mapped[str | None] = mapped_column(String(1024))
+    created_at: Mapped[datetime]
+
+
+class ReferenceState(StrEnum):
+    """Where a reference stands."""
+
+    DRAFT = "draft"
+    """Registered; its weights may still be uploaded."""
+    VALIDATING = "validating"
+    """Uploaded; a worker has yet to check it."""
+    READY = "ready"
+    """Checked: it fits, and it lacks the classes; verifications may compare with it."""
+    REFUSED = "refused"
+    """The check said no; the problem says why."""
+
+
+class Reference(Base):
+    """A model of the same architecture, trained without some classes: what an unlearned version is compared with."""
+
+    __tablename__ = "model_references"
+    __table_args__ = (UniqueConstraint("model_id", "number"), UniqueConstraint("job_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(128))
+    state: Mapped[ReferenceState] = mapped_column(String(16))
+    absent_classes: Mapped[list[Any]]
+    """Indices of the classes it never saw, sorted."""
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    """Whose test split tells whether the classes are absent; for a retrained one, whose train split it learned from."""
+    artifact_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    """The job that trained it, or the last one to check an upload. Unique: one job never yields two references."""
+    fence: Mapped[int | None] = mapped_column(BigInteger)
+    recipe: Mapped[dict[str, Any] | None]
+    """How it was trained here; empty for an upload."""
+    recipe_version: Mapped[int | None]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    measures: Mapped[dict[str, Any] | None]
+    """Accuracies that the check found."""
+    note: Mapped[str | None] = mapped_column(String(2000))
+    problem: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+
+    model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
+    dataset: Mapped[Dataset] = relationship(lazy="joined", innerjoin=True)
+
+
+class TrainingRecipe(Base):
+    """How a model is trained from scratch; a change is a new version."""
+
+    __tablename__ = "training_recipes"
+    __table_args__ = (UniqueConstraint("model_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    version: Mapped[int]
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(128))
+    content: Mapped[dict[str, Any]]
+    sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]

@@ -29,8 +29,11 @@ EMPTYING = (
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE datname = current_database() AND pid <> pg_backend_pid()
     """,
-    # The ledger's guards hold against everybody else, so they are put back in the same transaction.
+    # The guards hold against everybody else, so they are put back in the same transaction.
     "ALTER TABLE audit_log DISABLE TRIGGER USER",
+    "ALTER TABLE policies DISABLE TRIGGER USER",
+    "ALTER TABLE model_versions DISABLE TRIGGER USER",
+    *(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in ("checkpoints", "cosignatures", "signing_keys")),
     # One statement: foreign keys are checked at its end, so the order of tables does not matter. Nothing but rows goes,
     # which is ten times faster than TRUNCATE.
     """
@@ -47,6 +50,14 @@ EMPTYING = (
     """,
     "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_no_change",
     "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_no_truncate",
+    "ALTER TABLE policies ENABLE ALWAYS TRIGGER policies_no_change",
+    "ALTER TABLE policies ENABLE ALWAYS TRIGGER policies_no_truncate",
+    "ALTER TABLE model_versions ENABLE TRIGGER USER",
+    *(
+        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{guard}"
+        for table in ("checkpoints", "cosignatures", "signing_keys")
+        for guard in ("no_change", "no_truncate")
+    ),
 )
 """Leaves a migrated database as the migrations made it."""
 

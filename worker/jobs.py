@@ -25,6 +25,9 @@ from worker.patience import OUTAGES, patiently
 from worker.pipeline import runner
 from worker.pipeline.context import Context
 from worker.progress import Progress
+from worker.retraining import job as retraining
+from worker.shadows import gathering
+from worker.shadows import job as shadows
 
 DONE, BROKEN, STOPPED = 0, 1, 3
 
@@ -61,9 +64,15 @@ def run(lease: Lease, settings: Settings, must_stop: Callable[[], bool]) -> int:
 def _work(lease: Lease, database: Database, settings: Settings, must_stop: Callable[[], bool]) -> None:
     storage = LocalStorage(settings.artifacts_dir)
     if lease.kind is JobKind.VALIDATE_VERSION:
-        validation.validate_version(lease, database, storage, settings)
+        validation.validate_weights(lease, database, storage, settings)
     elif lease.kind is JobKind.VALIDATE_DATASET:
         validation.validate_dataset(lease, database, storage, settings)
+    elif lease.kind is JobKind.RETRAIN:
+        retraining.run(lease, database, storage, settings, must_stop)
+    elif lease.kind is JobKind.SHADOW:
+        shadows.run(lease, database, storage, settings, must_stop)
+    elif lease.kind is JobKind.AUDIT:
+        gathering.run(lease, database, storage, settings)
     else:
         runner.run(_context(lease, database, storage, settings, must_stop))
 

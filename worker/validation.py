@@ -25,8 +25,18 @@ from models_store.tables import Dataset, DatasetSource, Model, ModelVersion
 from models_store.weights import load_state
 from worker.files import CheckedFile, check_unchanged, checked_files, limits_of
 from worker.patience import patiently
+from worker.retraining.uploads import reference_of, validate_reference
 
 Row = TypeVar("Row", ModelVersion, Dataset)
+
+
+def validate_weights(lease: Lease, database: Database, storage: LocalStorage, settings: Settings) -> None:
+    """Try uploaded weights: those of the reference that names this job, else those of a version."""
+    reference = reference_of(database, lease)
+    if reference is None:
+        validate_version(lease, database, storage, settings)
+    else:
+        validate_reference(lease, reference, database, storage, settings)
 
 
 def validate_version(lease: Lease, database: Database, storage: LocalStorage, settings: Settings) -> None:

@@ -3,16 +3,17 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.audit import service
 from app.audit.negotiation import prefers_html
+from app.audit.pages import plot_of, report_page
 from app.audit.report import compile_report
 from app.audit.schemas import EntriesOut, ReportOut
 from app.dependencies import Caller, Held, ReadingSession, caller
-from app.pages import page
 from app.schemas import problems
+from core.ledger.sealing import newest_checkpoint
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 
@@ -43,13 +44,15 @@ def export(who: Annotated[Caller, caller("audit:read")], held: Held) -> Streamin
     """The complete ledger as one file that `expunge verify FILE` checks without this service.
 
     As soon as the ledger holds entries of another tenant, this needs the scope `admin`: the bytes that were hashed name
-    tenants, actors and models, and cannot be left out without breaking the chain.
+    tenants, actors and models, and cannot be left out without breaking the chain. `checkpoint` is the newest that was
+    signed, if any was.
     """
     with held.database.reading() as session:
         service.refuse_foreign_ledger(session, who)
+        signed = newest_checkpoint(session)
         head = service.read_head(session)
     return StreamingResponse(
-        service.export(held.database, head),
+        service.export(held.database, head, signed.note if signed is not None else None),
         media_type="application/json",
         headers={"Content-Disposition": 'attachment; filename="expunge-ledger.json"'},
     )
@@ -74,8 +77,29 @@ def report(
     """
     compiled = compile_report(session, who.tenant, request)
     if as_format == "html" or (as_format is None and prefers_html(accept)):
-        answer: Response = page("report.html", report=compiled)
+        answer: Response = report_page(compiled)
     else:
         answer = Response(compiled.model_dump_json(), media_type="application/json")
     answer.headers["Vary"] = "Accept"
     return answer
+
+
+@router.get(
+    "/report/plots/{name}",
+    operation_id="report_plot",
+    response_class=Response,
+    responses={200: {"content": {"image/svg+xml": {}}, "description": "The plot."}, **problems(404)},
+)
+def plot(
+    who: Annotated[Caller, caller("audit:read")],
+    session: ReadingSession,
+    name: Annotated[str, Path(max_length=64, description="Name of the plot, without extension.")],
+    request: Annotated[UUID, Query(description="Id of the request.")],
+) -> Response:
+    """One plot of the report as SVG, for documents of your own.
+
+    `class-accuracy`, `confusion`, `membership-roc`, `few-shot` or `layers`, as far as the request's result holds the
+    numbers; `curves` in the report's JSON has the same numbers.
+    """
+    drawn = plot_of(compile_report(session, who.tenant, request), name)
+    return Response(drawn.svg, media_type="image/svg+xml")

@@ -6,20 +6,20 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.audit.measures import MEANINGS, measure_rows
-from app.audit.schemas import ReportEntry, ReportOut, TestOut, VerdictOut, VersionOut
+from app.audit.costs import cost_lines
+from app.audit.coverage import coverage_of, statement_of
+from app.audit.curves import read_curves
+from app.audit.measures import measure_rows
+from app.audit.schemas import ReportEntry, ReportOut, VersionOut
 from app.audit.service import entries_of
-from app.unlearn.views import classes_of, steps_of
+from app.audit.shadow_audit import audit_used, with_audit
+from app.audit.verdicts import verdict_out
+from app.unlearn.views import classes_of, override_of, steps_of
 from core.ledger.tables import LedgerEntry
 from core.requests.repository import find_request
 from core.requests.tables import UnlearnRequest
-from models_store.tables import ModelVersion
-
-STATEMENT = (
-    "This report is empirical evidence, not a guarantee. The tests found what they found on the stated images and at "
-    "the stated confidence; they do not prove that no trace of the deleted classes remains in the weights, and they "
-    "say nothing about copies of earlier versions that were downloaded before."
-)
+from models_store.shadows import audits_of
+from models_store.tables import Model, ModelVersion
 
 
 def compile_report(session: Session, tenant: str, request_id: UUID) -> ReportOut:
@@ -29,7 +29,10 @@ def compile_report(session: Session, tenant: str, request_id: UUID) -> ReportOut
         UnknownRequest: the tenant has none with this id.
     """
     request = find_request(session, tenant, request_id)
-    job, result = request.job, request.job.result or {}
+    job, audits = request.job, audits_of(session, request_id)
+    result = with_audit(job.result or {}, audits)
+    rows = measure_rows(result)
+    coverage = coverage_of(result, rows, audit_used(audits))
     return ReportOut(
         request=job.id,
         state=job.state,
@@ -45,14 +48,20 @@ def compile_report(session: Session, tenant: str, request_id: UUID) -> ReportOut
         new_version=_version(session, request.new_version_id),
         method={**job.spec["method"], **_chosen(result.get("method") or {})},
         seed=job.spec["seed"],
-        verdict=_verdict(result.get("verdict")),
-        measures=measure_rows(result),
+        verdict=verdict_out(result.get("verdict")),
+        measures=rows,
+        coverage=coverage,
+        curves=read_curves(result),
+        class_labels=_labels(session, job.model_id),
+        erased_before=sorted(set(result.get("forgotten") or []) - set(request.class_indices)),
+        cost=cost_lines(result.get("cost")),
         steps=steps_of(session, job.id),
         environment=result.get("environment") or {},
         problem=job.problem,
         ledger=[_entry(entry) for entry in entries_of(session, job.id, tenant)],
-        statement=STATEMENT,
+        statement=statement_of(coverage),
         **_as_submitted(request),
+        **override_of(session, request),
     )
 
 
@@ -80,43 +89,13 @@ def _version(session: Session, row_id: int | None) -> VersionOut | None:
     )
 
 
+def _labels(session: Session, model_id: int | None) -> list[str]:
+    model = session.get(Model, model_id) if model_id is not None else None
+    return [str(label) for label in model.labels] if model is not None else []
+
+
 def _chosen(method: dict[str, Any]) -> dict[str, Any]:
     return {name: method[name] for name in ("name", "alpha_r", "alpha_f", "chosen", "layers") if name in method}
-
-
-def _verdict(verdict: dict[str, Any] | None) -> VerdictOut | None:
-    if not verdict:
-        return None
-    policy = verdict["policy"]
-    return VerdictOut(
-        outcome=verdict["outcome"],
-        policy=f"{policy['name']} (version {policy['version']})",
-        decided_by=[_title(name) for name in verdict["decided_by"]],
-        tests=[_test(one) for one in verdict["tests"]],
-    )
-
-
-def _test(judged: dict[str, Any]) -> TestOut:
-    return TestOut(
-        name=judged["name"],
-        title=_title(judged["name"]),
-        deciding=judged["deciding"],
-        outcome=judged["outcome"],
-        margin=_margin(judged["margin"] or {}),
-        value=judged["value"],
-        low=judged["low"],
-        high=judged["high"],
-        problem=judged["problem"],
-    )
-
-
-def _margin(margin: dict[str, float]) -> str:
-    sides = {"at_least": "at least", "at_most": "at most"}
-    return " and ".join(f"{words} {margin[side]:g}" for side, words in sides.items() if side in margin)
-
-
-def _title(name: str) -> str:
-    return MEANINGS[name][0] if name in MEANINGS else name
 
 
 def _entry(entry: LedgerEntry) -> ReportEntry:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.audit.curves import Curves
 from app.audit.measures import MeasureRow
 from app.schemas import Out
 from app.unlearn.schemas import ClassOut, StepOut
@@ -49,12 +50,20 @@ class TestOut(Out):
 
     name: str
     title: str
-    deciding: bool
+    meaning: str = Field(description="What it measures, in one sentence.")
+    direction: str = Field(description="Which way is better.")
+    retrained: str = Field(description="What a model scores that was trained anew without the classes.")
+    deciding: bool = Field(description="Whether the policy decides by it; other tests only inform.")
     outcome: str | None
-    margin: str
+    margin: str = Field(description="Where the whole interval must lie.")
+    at_least: float | None
+    at_most: float | None
+    position: str = Field(description="Where the interval lies; empty for a test that only informs.")
     value: float | None
     low: float | None
     high: float | None
+    n: int | None = Field(description="Samples behind the value.")
+    seed: int | None
     problem: str | None
 
 
@@ -62,7 +71,55 @@ class VerdictOut(Out):
     outcome: str
     policy: str
     decided_by: list[str]
-    tests: list[TestOut]
+    tests: list[TestOut] = Field(description="Deciding ones first.")
+
+
+class CoverageRow(Out):
+    """One test that the service knows."""
+
+    name: str
+    title: str
+    tier: str = Field(description="When it is made: for every request, with a reference, or in an audit.")
+    measured: bool
+    reason: str | None = Field(description="Why it was not measured.")
+
+
+class ReferenceUsed(Out):
+    """The model that was trained without the classes and compared with; null where the result does not tell."""
+
+    number: int | None
+    sha256: str | None
+    seed: int | None
+
+
+class AuditUsed(Out):
+    """An audit of the request with shadow models; it informs, and changes no verdict."""
+
+    id: UUID
+    state: JobState
+    pairs: int
+    seed: int
+    models: dict[str, int] = Field(description="How many shadow models there were, by kind.")
+    finished_at: datetime | None
+
+
+class CoverageOut(Out):
+    """What was measured and what was not."""
+
+    tests: list[CoverageRow]
+    attacks: list[str] = Field(description="What attackers did, as far as it was tried.")
+    attacks_not_made: list[str]
+    reference: ReferenceUsed | None
+    reference_sentence: str
+    audit: AuditUsed | None
+    audit_sentence: str
+
+
+class CostLine(Out):
+    """One figure of what the deletion cost."""
+
+    name: str
+    value: str
 
 
 class ReportOut(Out):
@@ -90,7 +147,14 @@ class ReportOut(Out):
     method: dict[str, Any]
     seed: int
     verdict: VerdictOut | None
+    overridden_by: str | None = Field(description="Who published the new version although the verdict did not pass.")
+    override_reason: str | None
     measures: list[MeasureRow]
+    coverage: CoverageOut | None = Field(description="Null as long as nothing has been measured.")
+    curves: Curves = Field(description="What the plots are drawn from.")
+    class_labels: list[str] = Field(description="Names of all classes in output order, for the curves.")
+    erased_before: list[int] = Field(description="Indices of the classes deleted by earlier requests.")
+    cost: list[CostLine]
     steps: list[StepOut]
     environment: dict[str, Any]
     problem: dict[str, Any] | None

@@ -66,15 +66,23 @@ def refuse_foreign_ledger(session: Session, who: Caller) -> None:
         raise Forbidden(msg, scope="admin")
 
 
-def export(database: Database, head: Head) -> Iterator[str]:
+def export(database: Database, head: Head, checkpoint: str | None = None) -> Iterator[str]:
     """The export document of `core.ledger.export`, piece by piece, so that its size costs no memory.
 
     Entries never change, so short transactions add up to one consistent export of the ledger as `head` names it.
 
+    Args:
+        database: where the entries are.
+        head: the ledger's size and root that it names.
+        checkpoint: the newest signed one, if any is signed.
+
     Yields:
         Pieces of JSON text.
     """
-    yield f'{{"format":{json.dumps(FORMAT)},"tree_size":{head.tree_size},"root":{json.dumps(head.root)},"entries":['
+    yield f'{{"format":{json.dumps(FORMAT)},"tree_size":{head.tree_size},"root":{json.dumps(head.root)},'
+    if checkpoint is not None:
+        yield f'"checkpoint":{json.dumps(checkpoint)},'
+    yield '"entries":['
     for first in range(0, head.tree_size, EXPORT_CHUNK):
         with database.reading() as session:
             query = select(LedgerEntry.leaf).where(LedgerEntry.seq >= first, LedgerEntry.seq < head.tree_size)

@@ -34,6 +34,9 @@ Scope = Literal[
     "requests:cancel",
     "artifacts:read",
     "audit:read",
+    "policies:read",
+    "policies:write",
+    "override",
     "admin",
 ]
 SCOPES: tuple[str, ...] = get_args(Scope)

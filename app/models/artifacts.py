@@ -117,7 +117,16 @@ def open_artifact(held: Resources, who: Caller, name: str, number: int) -> Downl
     except DigestMismatch as damage:
         _report(held, checked, version, damage)
         raise
-    return Download(file, version.artifact_sha256, size_bytes, f"{name}-v{number}.safetensors")
+    return Download(file, version.artifact_sha256, size_bytes, f"{name}-v{number}.safetensors", _marks(version))
+
+
+def _marks(version: ModelVersion) -> dict[str, str]:
+    marks = {}
+    if version.verdict is not None:
+        marks["Expunge-Verdict"] = str(version.verdict["outcome"])
+    if version.overridden_by is not None:
+        marks["Expunge-Overridden-By"] = version.overridden_by
+    return marks
 
 
 def _report(held: Resources, checked: CheckedFiles, version: ModelVersion, damage: DigestMismatch) -> None:

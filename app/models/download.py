@@ -6,7 +6,7 @@ content carries `Repr-Digest` of the whole file: whoever assembles it from range
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from fastapi.concurrency import run_in_threadpool
@@ -45,6 +45,8 @@ class Download:
     sha256: str
     size_bytes: int
     filename: str
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Further header fields: what its verification said, and who overrode that."""
 
     @property
     def etag(self) -> str:
@@ -97,7 +99,7 @@ def answer(download: Download, method: str, headers: Mapping[str, str]) -> Respo
 
 
 def _answer(download: Download, method: str, headers: Mapping[str, str]) -> Response:
-    fields = {"ETag": download.etag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes"}
+    fields = {"ETag": download.etag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes", **download.marks}
     if matches_weakly(headers.get("if-none-match", ""), download.etag):
         return Response(status_code=304, headers=fields)
     fields |= {

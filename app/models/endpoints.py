@@ -40,7 +40,12 @@ Writer = Annotated[Caller, caller("models:write")]
 Downloader = Annotated[Caller, caller("artifacts:read")]
 
 Answers = dict[int | str, dict[str, Any]]
-DIGEST_HEADERS = {"Repr-Digest": {"description": "RFC 9530; of the whole file.", "schema": {"type": "string"}}}
+TEXT = {"schema": {"type": "string"}}
+DIGEST_HEADERS = {
+    "Repr-Digest": {"description": "RFC 9530; of the whole file.", **TEXT},
+    "Expunge-Verdict": {"description": "What the verification said; absent for an upload.", **TEXT},
+    "Expunge-Overridden-By": {"description": "Who published it although that was no `pass`.", **TEXT},
+}
 BINARY = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}, "headers": DIGEST_HEADERS}
 ARTIFACT_ANSWERS: Answers = {
     200: {"description": "The whole file.", **BINARY},

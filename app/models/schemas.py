@@ -110,6 +110,7 @@ class ModelPage(Out):
 class VerdictSummary(Out):
     outcome: str
     policy: str | None
+    policy_version: int | None
     decided_by: list[str]
 
 
@@ -123,6 +124,8 @@ class VersionOut(Out):
     request: Annotated[UUID | None, Field(description="The request that made it; null for an upload.")]
     forgotten: Annotated[list[int], Field(description="Indices of the classes erased on the way to it.")]
     verdict: VerdictSummary | None
+    overridden_by: Annotated[str | None, Field(description="Who published it although its verdict did not pass.")]
+    override_reason: str | None
     problem: Annotated[dict[str, Any] | None, Field(description="Why it was refused.")]
     created_at: datetime
     links: dict[str, str]

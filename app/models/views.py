@@ -81,6 +81,8 @@ def version_out(version: ModelVersion) -> VersionOut:
         request=version.job_id,
         forgotten=version.forgotten,
         verdict=_verdict(version.verdict),
+        overridden_by=version.overridden_by,
+        override_reason=version.override_reason,
         problem=version.problem,
         created_at=version.created_at,
         links=_version_links(version),
@@ -130,8 +132,10 @@ def _version_links(version: ModelVersion) -> dict[str, str]:
 def _verdict(verdict: Mapping[str, Any] | None) -> VerdictSummary | None:
     if verdict is None:
         return None
+    policy = verdict.get("policy") or {}
     return VerdictSummary(
         outcome=verdict.get("outcome", "unknown"),
-        policy=(verdict.get("policy") or {}).get("name"),
+        policy=policy.get("name"),
+        policy_version=policy.get("version"),
         decided_by=verdict.get("decided_by", []),
     )

@@ -6,13 +6,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 
-from app.dependencies import Caller, CurrentSettings, Held, Paging, ReadingSession, WritingSession, caller
+from app.dependencies import Caller, Held, Paging, ReadingSession, WritingSession, caller
 from app.preconditions import matches_weakly
 from app.schemas import problems
-from app.unlearn import events, idempotency, service, submission
+from app.unlearn import events, idempotency, overriding, service, submission
 from app.unlearn.idempotency import IdempotencyKey
-from app.unlearn.schemas import Progress, UnlearnIn, UnlearnList, UnlearnOut
+from app.unlearn.receipts import BodyDigest, receipt_for
+from app.unlearn.schemas import OverrideIn, Progress, UnlearnIn, UnlearnList, UnlearnOut
 from app.unlearn.views import show, show_all
+from core.policy.override import Override
 from core.requests.repository import find_request
 from core.states import JobState
 
@@ -32,14 +34,19 @@ def submit(
     body: UnlearnIn,
     key: IdempotencyKey,
     who: Annotated[Caller, caller("requests:submit")],
+    digest: BodyDigest,
     session: WritingSession,
-    settings: CurrentSettings,
+    held: Held,
 ) -> Response:
     """Ask for one or several classes to be deleted from a model.
 
     A 202 means that the request is committed, with a ledger entry, and will reach exactly one final state: `published`,
     `rejected` (the verification said no), `failed`, `cancelled` or `denied`. What can be known to fail is refused now:
-    unknown names (404), classes already deleted or being deleted (409), too few images to verify with (422).
+    unknown names (404), classes already deleted or being deleted (409), too few images to verify with, margins that
+    make no sense, a policy that compares with a reference when none is registered (422).
+
+    Where the operator has made signing keys, `receipt` is a signed envelope that proves the acceptance later: digest of
+    the body as received, time, number of the ledger entry. Keep it; the service does not hand it out again.
 
     With an `Idempotency-Key` header (a quoted string) the same request can be sent again: the first answer is replayed
     with `Idempotency-Replayed: true`, and nothing happens twice.
@@ -47,8 +54,9 @@ def submit(
     replayed = idempotency.lock_and_find(session, who, key) if key else None
     if replayed is not None:
         return replayed
-    request = submission.submit(session, who, body, max_attempts=settings.max_attempts)
-    answer = _answer(show(session, request), 202)
+    request, entry = submission.submit(session, who, body, max_attempts=held.settings.max_attempts)
+    shown = show(session, request).model_copy(update={"receipt": receipt_for(held, session, entry, digest)})
+    answer = _answer(shown, 202)
     if key:
         idempotency.remember(session, who, key, request.job_id, answer)
     return answer
@@ -114,6 +122,25 @@ def cancel(request_id: UUID, who: Annotated[Caller, caller("requests:cancel")], 
 def retry(request_id: UUID, who: Annotated[Caller, caller("requests:submit")], session: WritingSession) -> Response:
     """Queue a failed request again; steps already finished are not repeated."""
     return _answer(show(session, service.retry(session, who, request_id)), 202)
+
+
+@router.post(
+    "/{request_id}/override",
+    operation_id="override_request",
+    response_model=UnlearnOut,
+    responses=problems(404, 409, 410, 413, 415),
+)
+def override(request_id: UUID, body: OverrideIn, who: Annotated[Caller, caller("override")], held: Held) -> Response:
+    """Publish the weights of a rejected request although its verification did not pass.
+
+    Needs the scope `override` by name: `admin` does not hold it. The verdict stays what it was; the version is marked
+    for ever with who overrode it and why, and the ledger says so. Refused (409) when the request was not rejected, or
+    when the model has moved on: its classes are gone, or the weights would bring back a class that is.
+    """
+    grounds = Override(who.actor, body.reason, who.scopes)
+    blob = overriding.candidate_bytes(held, who, request_id)
+    with held.database.writing() as session:
+        return _answer(show(session, overriding.override(session, who, request_id, grounds, blob)), 200)
 
 
 @router.get(

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.datasets.service import MissingSplit
 from core.errors import Invalid
-from core.policy.policies import Policy
+from core.policy.policies import Policy, TestName
 from models_store.tables import Dataset, Model
 
 MIN_TRAIN = 20
@@ -122,11 +122,19 @@ def refuse_few_samples(
         _expect(together, limit, split, "#/classes", class_indices=list(forget))
     for index in retain:
         _expect(counts.of("train", index), 1, "train", "#/dataset", class_index=index)
+        if TestName.WORST_CLASS_DROP in policy.deciding:
+            _expect(counts.of("test", index), 1, "test", "#/dataset", class_index=index)
+    together = sum(counts.of("test", index) for index in retain)
+    _expect(together, policy.fewest_retained_test_images(), "test", "#/dataset", retained=len(retain))
 
 
 def _expect(count: int, limit: int, split: str, pointer: str, **which: int | list[int]) -> None:
     if count < limit:
-        whose = "class index " + str(which["class_index"]) if "class_index" in which else "the classes to delete"
+        whose = "the classes to delete"
+        if "class_index" in which:
+            whose = f"class index {which['class_index']}"
+        elif "retained" in which:
+            whose = f"the {which['retained']} classes that stay"
         msg = f"Expected at least {limit} {split} images of {whose}, got {count}."
         raise TooFewSamples(msg, pointer=pointer, split=split, count=count, limit=limit, **which)
 

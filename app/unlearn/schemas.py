@@ -4,9 +4,10 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictInt, StrictStr, StringConstraints, model_validator
 
 from app.schemas import MAX_INTEGER, In, Out, Text
+from core.policy.override import FEWEST_LETTERS, MOST_LETTERS
 from core.policy.policies import Margin, TestName
 from core.requests.spec import Method
 from core.states import JobState
@@ -33,7 +34,12 @@ class UnlearnIn(In):
     dataset: Text = Field(max_length=128, description="Name of a data set that is ready.")
     method: Method = Field(Method.model_validate({}), description="How to unlearn.")
     seed: int = Field(0, strict=True, ge=0, le=MAX_SEED, description="Seed of every random choice.")
-    policy: Text = Field("standard", max_length=64, description="Which tests decide, and their margins.")
+    policy: Text = Field(
+        "standard",
+        max_length=80,
+        description="What decides: `NAME` of a policy in its newest version, or `NAME/VERSION`.",
+        examples=["standard", "standard/2"],
+    )
     thresholds: dict[TestName, Margin] = Field({}, description="Narrower margins than the policy's, by test.")
     subject_reference: Text | None = Field(
         None, max_length=256, description="Your reference of the data subject. Kept out of the ledger and of answers."
@@ -51,6 +57,14 @@ class UnlearnIn(In):
         return self
 
 
+class OverrideIn(In):
+    # Stripped, because a row of spaces is no reason; its length is judged by `Override`.
+    reason: Annotated[Text, StringConstraints(strip_whitespace=True)] = Field(
+        description="Why it is published although its verification did not pass. Kept with the version.",
+        json_schema_extra={"minLength": FEWEST_LETTERS, "maxLength": MOST_LETTERS},
+    )
+
+
 class ClassOut(Out):
     index: int
     label: str
@@ -62,7 +76,7 @@ class StepOut(Out):
 
 
 class LinksOut(Out):
-    """Paths on this service; `cancel` is for DELETE, `retry` for POST, the others for GET."""
+    """Paths on this service; `cancel` is for DELETE, `retry` and `override` for POST, the others for GET."""
 
     self: str
     events: str
@@ -72,6 +86,7 @@ class LinksOut(Out):
     artifact: str | None = None
     cancel: str | None = None
     retry: str | None = None
+    override: str | None = None
 
 
 class UnlearnOut(Out):
@@ -92,7 +107,8 @@ class UnlearnOut(Out):
     new_version: int | None = Field(description="Number of the published version.")
     method: dict[str, Any]
     seed: int
-    policy: str
+    policy: str = Field(description="Name of the policy that decides.")
+    policy_version: int
     legal_ground: str | None
     received_on: date
     external_reference: str | None
@@ -103,6 +119,9 @@ class UnlearnOut(Out):
     steps: list[StepOut] = Field(description="Finished steps of the newest attempt that did them.")
     result: dict[str, Any] | None = Field(description="Measures, verdict, alphas, environment; once it is final.")
     problem: dict[str, Any] | None = Field(description="Why it failed, or why the last attempt did.")
+    overridden_by: str | None = Field(description="Who published it although the verdict in `result` did not pass.")
+    override_reason: str | None
+    receipt: dict[str, Any] | None = Field(None, description="Signed proof of acceptance; in the answer to POST only.")
     links: LinksOut
 
 

@@ -15,7 +15,7 @@ from core.requests.repository import find_request
 from core.requests.tables import Job, JobStep, UnlearnRequest
 from core.states import JobState
 from models_store.registry import find_model
-from models_store.tables import ModelVersion
+from models_store.tables import Model, ModelVersion
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,22 @@ def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
         msg = f"Expected a request that has failed, got one that is {request.job.state}."
         raise InvalidMove(msg, state=str(request.job.state))
     model = find_model(session, who.tenant, request.model_name, lock=True)
+    refuse_moved_on(session, model, request)
+    claims.retry(session, request.job, actor=who.actor)
+    return request
+
+
+def refuse_moved_on(session: Session, model: Model, request: UnlearnRequest) -> None:
+    """Refuse to take up a request again that the model has overtaken meanwhile.
+
+    Raises:
+        AlreadyDeleted: its classes are gone.
+        AlreadyRequested: another open request names them.
+        NoClassRetained: with the open requests, no class would be left.
+    """
     refuse_deleted(session, model, request.class_indices)
     being_deleted = refuse_requested(session, model, request.class_indices)
     refuse_all(session, model, request.class_indices, being_deleted)
-    claims.retry(session, request.job, actor=who.actor)
-    return request
 
 
 def finished_steps(session: Session, job_id: UUID) -> list[JobStep]:

@@ -6,12 +6,14 @@ from datetime import date, timedelta
 from sqlalchemy.orm import Session
 
 from app.dependencies import Caller
+from app.policies.service import find_policy
 from app.unlearn.classes import refuse_all, refuse_deleted, refuse_requested, resolve_classes
+from app.unlearn.measurable import refuse_unmeasurable
 from app.unlearn.samples import count_images, refuse_few_samples
 from app.unlearn.schemas import UnlearnIn
 from core.clock import database_now
 from core.errors import Invalid
-from core.policy.policies import policy_named
+from core.ledger.tables import LedgerEntry
 from core.requests.repository import enqueue
 from core.requests.spec import UnlearnSpec
 from core.requests.tables import UnlearnRequest
@@ -37,7 +39,7 @@ class ReceivedInFuture(Invalid):
     title = "The date of receipt lies in the future"
 
 
-def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int) -> UnlearnRequest:
+def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int) -> tuple[UnlearnRequest, LedgerEntry]:
     """Write the request, its job and its ledger entry; the caller commits.
 
     Holds the model's row locked, so two requests for one model are judged one after the other.
@@ -46,7 +48,7 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
         ServiceError: one of the rules is broken; nothing is written then.
     """
     received_on = _received_on(session, body.received_on)
-    policy = policy_named(body.policy).tightened(body.thresholds)
+    policy = find_policy(session, who.tenant, body.policy).tightened(body.thresholds)
     model = find_model(session, who.tenant, body.model, lock=True)
     base = resolve_base(session, model, version=body.version, alias=body.alias)
     dataset = find_dataset(session, who.tenant, body.dataset)
@@ -59,6 +61,7 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
         refuse_forgotten(session, base)
     refuse_unready(dataset)
     forgotten = set(forgotten_classes(session, model))
+    refuse_unmeasurable(session, model, policy, forgotten | set(indices))
     counts = count_images(dataset, model, forgotten)
     also_erased = sorted(forgotten - set(base.forgotten))
     retained = _retained(model, forgotten | set(indices))
@@ -74,6 +77,7 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
         policy=policy,
     )
     request = _row(who, body, spec, [model.labels[index] for index in indices], received_on)
+    accepted: list[LedgerEntry] = []
     enqueue(
         session,
         JobKind.UNLEARN,
@@ -83,8 +87,9 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
         max_attempts=max_attempts,
         model_id=model.id,
         request=request,
+        tell=accepted.append,
     )
-    return request
+    return request, accepted[0]
 
 
 def _row(who: Caller, body: UnlearnIn, spec: UnlearnSpec, labels: list[str], received_on: date) -> UnlearnRequest:
@@ -98,6 +103,7 @@ def _row(who: Caller, body: UnlearnIn, spec: UnlearnSpec, labels: list[str], rec
         requested_version=body.version,
         requested_alias=body.alias,
         policy_name=spec.policy.name,
+        policy_version=spec.policy.version,
         subject_reference=body.subject_reference,
         legal_ground=body.legal_ground,
         received_on=received_on,

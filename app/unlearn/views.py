@@ -1,5 +1,6 @@
 """How a request is shown."""
 
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from app.unlearn.schemas import ClassOut, LinksOut, StepOut, UnlearnItem, Unlear
 from app.unlearn.service import finished_steps, version_numbers
 from core.requests.tables import UnlearnRequest
 from core.states import JobState
+from models_store.tables import ModelVersion
 
 
 def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
@@ -34,6 +36,7 @@ def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
         method=job.spec["method"],
         seed=job.spec["seed"],
         policy=request.policy_name,
+        policy_version=request.policy_version,
         legal_ground=request.legal_ground,
         received_on=request.received_on,
         external_reference=request.external_reference,
@@ -45,6 +48,7 @@ def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
         result=job.result,
         problem=job.problem,
         links=_links(request, numbers),
+        **override_of(session, request),
     )
 
 
@@ -83,6 +87,13 @@ def steps_of(session: Session, job_id: UUID) -> list[StepOut]:
     ]
 
 
+def override_of(session: Session, request: UnlearnRequest) -> dict[str, Any]:
+    """Who published its version by an override and why, if anybody did."""
+    version = session.get(ModelVersion, request.new_version_id) if request.new_version_id is not None else None
+    names = ("overridden_by", "override_reason")
+    return {name: getattr(version, name) if version is not None else None for name in names}
+
+
 def _links(request: UnlearnRequest, numbers: dict[int, int]) -> LinksOut:
     job = request.job
     own = f"/unlearn/{job.id}"
@@ -98,4 +109,5 @@ def _links(request: UnlearnRequest, numbers: dict[int, int]) -> LinksOut:
         artifact=f"{version}/artifact" if version else None,
         cancel=None if JobState(job.state).is_final else own,
         retry=f"{own}/retry" if job.state == JobState.FAILED else None,
+        override=f"{own}/override" if job.state == JobState.REJECTED else None,
     )

@@ -6,17 +6,18 @@ row is locked first, so `seq` has no gap and the chain no fork; the leaf's bytes
 
 import hmac
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 import rfc8785
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import database_now, to_rfc3339
 from core.ledger.tables import LedgerEntry, LedgerHead
-from core.ledger.tree import append_to_frontier, leaf_hash
+from core.ledger.tree import grow, leaf_hash
 
 NO_PREVIOUS = bytes(32)
 """What `prev` of the first entry holds."""
@@ -63,28 +64,37 @@ def append(session: Session, record: Record) -> LedgerEntry:
 
     Locks the head row until then: append last, so that writers wait for each other as briefly as possible.
     """
-    head = session.execute(
-        select(LedgerHead).where(LedgerHead.id == 1).with_for_update().execution_options(populate_existing=True)
-    ).scalar_one()
-    now = database_now(session)
+    head, now = _lock_head(session)
     leaf = canonical(_leaf(record, seq=head.tree_size, at=to_rfc3339(now), prev=head.last_leaf_hash))
     hashed = leaf_hash(leaf)
+    frontier, completed = grow([bytes.fromhex(node) for node in head.frontier], head.tree_size, hashed)
     entry = LedgerEntry(
         seq=head.tree_size,
         leaf=leaf,
         leaf_hash=hashed,
+        nodes=b"".join(completed) or None,
         type=record.type,
         tenant=record.tenant,
         request_id=record.request,
         at=now,
     )
-    frontier = append_to_frontier([bytes.fromhex(node) for node in head.frontier], head.tree_size, hashed)
     head.frontier = [node.hex() for node in frontier]
     head.last_leaf_hash = hashed
     head.tree_size += 1
     session.add(entry)
     session.flush()
     return entry
+
+
+def _lock_head(session: Session) -> tuple[LedgerHead, datetime]:
+    """The head, locked, and the database's time since then."""
+    query = select(LedgerHead).where(LedgerHead.id == 1).with_for_update().execution_options(populate_existing=True)
+    if session.get_bind().dialect.name != "postgresql":
+        return session.execute(query).scalar_one(), database_now(session)
+    # One statement, because every other writer waits from here on. PostgreSQL evaluates it again when it had to wait
+    # for a row that was changed, so the time is that of the lock.
+    head, now = session.execute(query.add_columns(func.clock_timestamp())).one()
+    return head, now.astimezone(UTC)
 
 
 def _leaf(record: Record, *, seq: int, at: str, prev: bytes) -> dict[str, Any]:

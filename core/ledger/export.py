@@ -1,18 +1,20 @@
 """The ledger as a file, and its check without a database.
 
 An export is JSON: `{"format": "expunge-ledger/1", "tree_size": n, "root": hex, "entries": [{"leaf": base64}]}`.
-It holds every entry from the first on and is checked leaf by leaf, link by link, up to the root.
+It holds every entry from the first on and is checked leaf by leaf, link by link, up to the root. Where checkpoints are
+signed it has one more member, `checkpoint`: the newest one, as text.
 """
 
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
 
+from core.ledger.checkpoints import Checkpoint
 from core.ledger.entries import NO_PREVIOUS
 from core.ledger.tree import append_to_frontier, leaf_hash, root_of
 
@@ -37,8 +39,12 @@ def export_document(leaves: Iterable[bytes], *, tree_size: int, root: bytes) -> 
     }
 
 
-def check_export(document: object) -> list[Finding]:
+def check_export(document: object, checkpoints: Sequence[Checkpoint] = ()) -> list[Finding]:
     """Check an export: every leaf canonical, numbered without gap, chained to its predecessor, adding up to the root.
+
+    Args:
+        document: the export as parsed.
+        checkpoints: what was signed of this ledger, signatures checked by the caller; each must be its beginning.
 
     Returns:
         Findings in reading order; the export holds if all of them do. Never raises on bad content.
@@ -47,33 +53,39 @@ def check_export(document: object) -> list[Finding]:
         leaves, tree_size, root = _parse(document)
     except (ValueError, KeyError, TypeError) as error:
         return [Finding(holds=False, sentence=f"This is not a ledger export: {error}")]
-    findings = list(_check_chain(leaves))
+    problems = list(_check_chain(leaves))
     if len(leaves) != tree_size:
-        findings.append(
-            Finding(
-                holds=False,
-                sentence=f"The export names {tree_size} entries but holds {len(leaves)}.",
-            )
-        )
+        problems.append(f"The export names {tree_size} entries but holds {len(leaves)}.")
+    roots = _roots(leaves, {one.size for one in checkpoints})
+    computed = roots[len(leaves)].hex()
+    if computed != root:
+        problems.append(f"The entries add up to root {computed}, the export names {root}.")
+    findings = [Finding(holds=False, sentence=problem) for problem in problems]
+    if not findings:
+        sentence = f"All {tree_size} entries are chained without gap and add up to root {root}."
+        findings.append(Finding(holds=True, sentence=sentence))
+    return findings + [_against(one, roots, len(leaves)) for one in checkpoints]
+
+
+def _roots(leaves: Sequence[bytes], sizes: set[int]) -> dict[int, bytes]:
+    """The roots at these sizes, as far as the leaves reach, and at the end."""
     frontier: list[bytes] = []
+    roots = {0: root_of(frontier)}
     for size, leaf in enumerate(leaves):
         frontier = append_to_frontier(frontier, size, leaf_hash(leaf))
-    computed = root_of(frontier).hex()
-    if computed != root:
-        findings.append(
-            Finding(
-                holds=False,
-                sentence=f"The entries add up to root {computed}, the export names {root}.",
-            )
-        )
-    if not findings:
-        findings.append(
-            Finding(
-                holds=True,
-                sentence=f"All {tree_size} entries are chained without gap and add up to root {root}.",
-            )
-        )
-    return findings
+        if size + 1 in sizes or size + 1 == len(leaves):
+            roots[size + 1] = root_of(frontier)
+    return roots
+
+
+def _against(signed: Checkpoint, roots: dict[int, bytes], num_leaves: int) -> Finding:
+    what = f"the checkpoint of {signed.size} entries of {signed.origin}"
+    if signed.size > num_leaves:
+        missing = signed.size - num_leaves
+        return Finding(holds=False, sentence=f"{missing} entries are missing at the end: {what} was signed.")
+    if roots[signed.size] != signed.root:
+        return Finding(holds=False, sentence=f"The first {signed.size} entries are not those of {what}.")
+    return Finding(holds=True, sentence=f"The first {signed.size} entries are those of {what}.")
 
 
 def _parse(document: object) -> tuple[list[bytes], int, str]:
@@ -95,16 +107,17 @@ def _parse(document: object) -> tuple[list[bytes], int, str]:
     return leaves, size, root
 
 
-def _check_chain(leaves: list[bytes]) -> Iterator[Finding]:
+def _check_chain(leaves: list[bytes]) -> Iterator[str]:
     previous = NO_PREVIOUS
     for position, leaf in enumerate(leaves):
-        problem = _leaf_problem(leaf, position, previous)
+        problem = leaf_problem(leaf, position, previous)
         if problem is not None:
-            yield Finding(holds=False, sentence=f"Entry {position}: {problem}")
+            yield f"Entry {position}: {problem}"
         previous = leaf_hash(leaf)
 
 
-def _leaf_problem(leaf: bytes, position: int, previous: bytes) -> str | None:
+def leaf_problem(leaf: bytes, position: int, previous: bytes) -> str | None:
+    """What is wrong with a leaf at a position and after the leaf with that hash; None if nothing is."""
     try:
         fields = json.loads(leaf)
         is_canonical = rfc8785.dumps(fields) == leaf

@@ -1,10 +1,10 @@
-"""The ledger's two tables: the leaves as bytes, and the head under whose lock they are appended."""
+"""The ledger's tables: leaves as bytes, the head under whose lock they are appended, checkpoints, cosignatures."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
@@ -18,6 +18,8 @@ class LedgerEntry(Base):
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
     leaf_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    nodes: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Roots of the perfect subtrees that this leaf completed, 32 bytes each, smallest first; none at even numbers."""
     type: Mapped[str] = mapped_column(String(64), index=True)
     tenant: Mapped[str] = mapped_column(String(64), index=True)
     request_id: Mapped[UUID | None] = mapped_column(index=True)
@@ -35,3 +37,28 @@ class LedgerHead(Base):
     last_leaf_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     frontier: Mapped[list[Any]]
     """Hex roots of the perfect subtrees that make up the tree, largest first (compact range)."""
+
+
+class StoredCheckpoint(Base):
+    """A checkpoint as it was signed; `note` is the truth, the other columns only find it."""
+
+    __tablename__ = "checkpoints"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    root: Mapped[bytes] = mapped_column(LargeBinary(32))
+    note: Mapped[str] = mapped_column(Text)
+    signed_at: Mapped[datetime]
+
+
+class StoredCosignature(Base):
+    """A witness's signature line below a checkpoint; the first one of every witness is kept."""
+
+    __tablename__ = "cosignatures"
+    __table_args__ = (UniqueConstraint("size", "name", "key_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger, ForeignKey("checkpoints.size"))
+    name: Mapped[str] = mapped_column(String(256))
+    key_id: Mapped[bytes] = mapped_column(LargeBinary(4))
+    line: Mapped[str] = mapped_column(Text)
+    added_at: Mapped[datetime]

@@ -35,15 +35,33 @@ def append_to_frontier(frontier: Sequence[bytes], size: int, leaf: bytes) -> lis
     Raises:
         ValueError: the frontier cannot belong to a tree of that size.
     """
+    return grow(frontier, size, leaf)[0]
+
+
+def grow(frontier: Sequence[bytes], size: int, leaf: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The frontier after one more leaf, and the roots of the perfect subtrees that this leaf completed.
+
+    Args:
+        frontier: as in `append_to_frontier`.
+        size: leaves so far.
+        leaf: hash of the new leaf, 32 bytes.
+
+    Returns:
+        The new frontier, and one root for every trailing zero bit of `size + 1`, smallest subtree (two leaves) first.
+
+    Raises:
+        ValueError: the frontier cannot belong to a tree of that size.
+    """
     if len(frontier) != size.bit_count():
         msg = f"Expected {size.bit_count()} subtree roots for a tree of {size} leaves, got {len(frontier)}."
         raise ValueError(msg)
-    grown = [*frontier, leaf]
+    grown, completed = [*frontier, leaf], []
     while size & 1:
         right, left = grown.pop(), grown.pop()
-        grown.append(node_hash(left, right))
+        completed.append(node_hash(left, right))
+        grown.append(completed[-1])
         size >>= 1
-    return grown
+    return grown, completed
 
 
 def root_of(frontier: Sequence[bytes]) -> bytes:

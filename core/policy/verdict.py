@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from core.policy.policies import Margin, Policy, TestName
+from core.policy.catalogue import TESTS, TestName
+from core.policy.margins import Margin, Policy
 
 
 class Outcome(StrEnum):
@@ -47,13 +48,14 @@ class Judgement:
     problem: str | None
 
     def as_json(self) -> dict[str, Any]:
-        """JSON members; the margin as `{"at_least", "at_most"}`."""
+        """JSON members, with the direction that is better; the margin as `{"at_least", "at_most"}`."""
         margin = self.margin.model_dump(exclude_none=True) if self.margin else None
         return {
             **asdict(self),
             "margin": margin,
             "name": self.name.value,
             "outcome": self.outcome and self.outcome.value,
+            "direction": TESTS[self.name].scale.direction,
         }
 
 
@@ -70,7 +72,7 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         """JSON members of the verdict, policy included."""
         return {
-            "policy": self.policy.model_dump(mode="json", exclude_none=True),
+            "policy": self.policy.as_json(),
             "outcome": self.outcome.value,
             "decided_by": [name.value for name in self.decided_by],
             "tests": [judgement.as_json() for judgement in self.judgements],

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, aliased
 from core.clock import database_now
 from core.db.session import Database
 from core.errors import LeaseLost, Problem
+from core.requests.families import release_complete
 from core.requests.moves import move, record
 from core.requests.tables import Job
 from core.states import JobKind, JobState
@@ -230,10 +231,13 @@ def attempt_failed(database: Database, lease: Lease, problem: Problem, *, backof
 def reap(database: Database, *, backoff: timedelta) -> list[UUID]:
     """Take expired leases away; idempotent, run by every dispatcher and every polling worker.
 
+    Parents whose children are all final are released too, should that have been missed.
+
     Returns:
         The jobs that were taken away.
     """
     reaped = []
+    release_complete(database)
     with database.writing() as session:
         now = database_now(session)
         expired = session.execute(

@@ -9,6 +9,9 @@ from sqlalchemy.orm import Session
 from core.clock import database_now
 from core.errors import Conflict, LeaseLost
 from core.ledger.entries import Record, append, commitment
+from core.ledger.tables import LedgerEntry
+from core.policy.override import Override
+from core.requests.families import release_parent
 from core.requests.tables import Job, UnlearnRequest
 from core.states import JOB_MOVES, JobKind, JobState
 
@@ -28,6 +31,7 @@ def move(
     actor: str,
     fence: int | None = None,
     fence_step: int = 0,
+    override: Override | None = None,
     data: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Job:
@@ -43,6 +47,7 @@ def move(
         actor: who moves it, as `key:<id>`, `worker:<id>` or `system:<part>`.
         fence: the fence the caller holds; default: the row's own (callers that hold no lease).
         fence_step: how much the fence grows; 1 whenever the holder changes.
+        override: what alone leads out of a rejection.
         data: further facts for the ledger entry.
         **changes: other columns of the job to set.
 
@@ -51,7 +56,7 @@ def move(
         LeaseLost: somebody else changed the row first.
     """
     origin = JobState(job.state)
-    if to not in JOB_MOVES.get(origin, frozenset()):
+    if to not in JOB_MOVES.get(origin, frozenset()) or (origin is JobState.REJECTED and override is None):
         msg = f"Expected a request that can become {to}, got one that is {origin}."
         raise InvalidMove(msg, state=origin.value)
     now = database_now(session)
@@ -77,6 +82,8 @@ def move(
         to_state=to,
         data=data,
     )
+    if to.is_final and job.parent_job_id is not None:
+        release_parent(session, job.parent_job_id)
     return job
 
 
@@ -89,7 +96,7 @@ def record(
     from_state: JobState | None = None,
     to_state: JobState | None = None,
     data: dict[str, Any] | None = None,
-) -> None:
+) -> LedgerEntry:
     """Write a ledger entry about a job; class labels and subject reference go in as commitments only."""
     request = session.get(UnlearnRequest, job.id) if job.kind == JobKind.UNLEARN else None
     facts: dict[str, Any] = {"kind": str(job.kind), "fence": job.fence, **(data or {})}
@@ -100,7 +107,7 @@ def record(
         facts["model"] = request.model_name
         if request.subject_reference is not None:
             subject = commitment(key, "subject", request.subject_reference)
-    append(
+    return append(
         session,
         Record(
             type=kind,

@@ -1,5 +1,7 @@
 """Writing new jobs and finding old ones."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import database_now
 from core.errors import NotFound
+from core.ledger.tables import LedgerEntry
 from core.requests.moves import record
 from core.requests.tables import Job, UnlearnRequest
 from core.states import JobKind, JobState
@@ -31,6 +34,10 @@ def enqueue(
     model_id: int | None = None,
     subject_id: int | None = None,
     request: UnlearnRequest | None = None,
+    parent: UUID | None = None,
+    priority: int = 0,
+    not_before: datetime | None = None,
+    tell: Callable[[LedgerEntry], object] | None = None,
 ) -> Job:
     """Write a queued job, its request row and its first ledger entry; the caller commits.
 
@@ -44,19 +51,24 @@ def enqueue(
         model_id: the model whose unlearning jobs run one at a time; empty for validations.
         subject_id: the version or data set that a validation is about.
         request: for `JobKind.UNLEARN`: the row without its `job_id`, which is set here.
+        parent: the id of the job that this one is part of.
+        priority: the higher is claimed first; deletions have 0.
+        not_before: earliest moment of a claim; default: now. `families.NEVER` waits for the last child.
+        tell: is given the ledger entry, which a receipt is about.
     """
     now = database_now(session)
     job = Job(
         id=uuid4(),
         kind=kind,
+        parent_job_id=parent,
         tenant=tenant,
         actor=actor,
         model_id=model_id,
         subject_id=subject_id,
         state=JobState.QUEUED,
         revision=1,
-        priority=0,
-        not_before=now,
+        priority=priority,
+        not_before=not_before or now,
         created_at=now,
         attempt=0,
         max_attempts=max_attempts,
@@ -70,7 +82,9 @@ def enqueue(
         request.job_id = job.id
         session.add(request)
         session.flush()
-    record(session, job, "request.accepted", actor=actor, to_state=JobState.QUEUED)
+    entry = record(session, job, "request.accepted", actor=actor, to_state=JobState.QUEUED)
+    if tell is not None:
+        tell(entry)
     return job
 
 

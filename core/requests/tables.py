@@ -107,6 +107,7 @@ class UnlearnRequest(Base):
     """The version erased from; resolved when the work is claimed."""
     new_version_id: Mapped[int | None]
     policy_name: Mapped[str] = mapped_column(String(64))
+    policy_version: Mapped[int] = mapped_column(server_default="1")
     subject_reference: Mapped[str | None] = mapped_column(String(256))
     legal_ground: Mapped[str | None] = mapped_column(String(64))
     received_on: Mapped[date]

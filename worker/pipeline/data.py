@@ -16,11 +16,23 @@ Indices = NDArray[np.int64]
 BATCH_SIZE = 128
 VALIDATION_SHARE = 0.5
 MAX_VALIDATION = 1000
-MAX_RETAINED_TRAIN = 4000
-"""Retained training images that verification looks at: their accuracy informs, and 4,000 tell it to one point."""
+MAX_RETAINED_TRAIN = 3000
+"""Retained training images that verification looks at: their accuracy informs, and 3,000 tell it to one point."""
+MAX_BESIDE = 1000
+"""Retained test images that tell whether a model still works after something was put back into it."""
+ATTACKER_PER_CLASS = 200
+"""Training images of a class that probes, class centres and relearning are made with, at most."""
+MAX_ATTACKER = 2000
+"""The same of all classes together."""
+FEWEST_OF_A_FORGOTTEN_CLASS = 20
+"""That many of a forgotten class in any case: a data set of a thousand classes would leave two of each."""
+MAX_ATTACKED = 1000
+"""Forgotten test images that these attacks are judged by."""
+MAX_NUMBERS = 1 << 26
+"""Numbers in all images that an attack holds in memory at once: 256 MiB."""
 _VALIDATION_STREAM = 1
 """Second word of the slice's seed, so that the slice and the draw of samples are independent of each other."""
-_VERIFICATION_STREAM = 2
+_VERIFICATION_STREAM, _BESIDE_STREAM, _ATTACKER_STREAM, _ATTACKED_STREAM = 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -104,3 +116,40 @@ def at_most(images: Images, *, num_classes: int, seed: int) -> Images:
     pools = [np.flatnonzero(images.labels == index) for index in range(num_classes)]
     kept = [pool if len(pool) <= most else rng.choice(pool, most, replace=False) for pool in pools]
     return images.subset(np.sort(np.concatenate(kept)).astype(np.int64))
+
+
+def attackers(images: Images, *, forget: list[int], num_classes: int, seed: int) -> Images:
+    """Training images of all classes for whoever wants the forgotten ones back, in their old order."""
+    share = max(1, min(ATTACKER_PER_CLASS, _room(images, MAX_ATTACKER) // num_classes))
+    rng = np.random.default_rng([seed, _ATTACKER_STREAM])
+    chosen = []
+    for index in range(num_classes):
+        pool = np.flatnonzero(images.labels == index)
+        count = max(share, FEWEST_OF_A_FORGOTTEN_CLASS) if index in forget else share
+        chosen.append(pool if len(pool) <= count else rng.choice(pool, count, replace=False))
+    return images.subset(np.sort(np.concatenate(chosen)).astype(np.int64))
+
+
+def attacked(images: Images, *, forget: list[int], seed: int) -> Images:
+    """Test images of the forgotten classes that the attacks are judged by."""
+    return _some(images.of_classes(forget), _room(images, MAX_ATTACKED), [seed, _ATTACKED_STREAM])
+
+
+def beside(images: Images, *, forget: list[int], seed: int) -> Images:
+    """Test images of the retained classes that tell whether a model still works."""
+    kept = images.subset(np.flatnonzero(~np.isin(images.labels, forget)))
+    return _some(kept, MAX_BESIDE, [seed, _BESIDE_STREAM])
+
+
+def _some(images: Images, count: int, seed: list[int]) -> Images:
+    """A random choice of `count`, in their old order; all of them if there are no more."""
+    if len(images) <= count:
+        return images
+    chosen = np.random.default_rng(seed).choice(len(images), count, replace=False)
+    return images.subset(np.sort(chosen).astype(np.int64))
+
+
+def _room(images: Images, count: int) -> int:
+    """At most `count` images, fewer if they are large."""
+    spec = images.spec
+    return max(1, min(count, MAX_NUMBERS // (spec.channels * spec.height * spec.width)))

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+from core.requests.spec import UnlearnSpec
 from unlearning import (
     Bench,
     Deepening,
@@ -18,14 +19,32 @@ from unlearning import (
     erase_from_statistics,
     layers_at_most,
 )
-from worker.pipeline.context import Context
 from worker.pipeline.data import Images, at_most, set_aside
+from worker.pipeline.materials import Materials
+from worker.pipeline.outputs import Loaded
+from worker.progress import Progress
 
 Span = tuple[float, float]
 
 REFIT_RETAIN = 4
 """Retained images of a refit, for each that the projection takes: a fit of thousands of numbers needs more rows than a
 second moment does."""
+
+
+class Work(Protocol):
+    """What a method needs to know of the attempt it works for: a `Context`, or whatever has as much."""
+
+    @property
+    def materials(self) -> Materials: ...
+
+    @property
+    def loaded(self) -> Loaded: ...
+
+    @property
+    def spec(self) -> UnlearnSpec: ...
+
+    @property
+    def progress(self) -> Progress: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ class Made:
     table: list[dict[str, Any]]
 
 
-def sides_of(context: Context) -> Sides:
+def sides_of(context: Work) -> Sides:
     """Draw the images of both sides, and set validation images aside unless the strength is given."""
     train, own = context.materials.train, context.materials.validation
     num_classes, seed, method = context.materials.blueprint.num_classes, context.spec.seed, context.spec.method
@@ -73,14 +92,14 @@ def sides_of(context: Context) -> Sides:
     return Sides(measured.subset(few.retain), measured.subset(more.retain), measured.subset(few.forget), validation)
 
 
-def method_of(context: Context) -> Callable[[Context, Sides, Span], Made]:
+def method_of(context: Work) -> Callable[[Work, Sides, Span], Made]:
     """Return what the request's method does."""
     if context.spec.method.alpha_r is not None:
         return paper
     return {"paper": paper, "refit": refit, "auto": auto}[context.spec.method.name]
 
 
-def auto(context: Context, sides: Sides, span: Span) -> Made:
+def auto(context: Work, sides: Sides, span: Span) -> Made:
     """Refit; if that breaks a limit on the validation images, project as well, and take the better of the two."""
     middle = (span[0] + span[1]) / 2
     deepening = _deepening(context, sides, (span[0], middle))
@@ -93,12 +112,12 @@ def auto(context: Context, sides: Sides, span: Span) -> Made:
     return Made(better.erasure, better.score, table)
 
 
-def refit(context: Context, sides: Sides, span: Span) -> Made:
+def refit(context: Work, sides: Sides, span: Span) -> Made:
     """Refit the last layers, as many as retained accuracy allows."""
     return _made(_deepening(context, sides, span))
 
 
-def paper(context: Context, sides: Sides, span: Span) -> Made:
+def paper(context: Work, sides: Sides, span: Span) -> Made:
     """Project with the alphas given, or with those and the depth that are best on the validation images."""
     start, width = span[0], span[1] - span[0]
     retain = _statistics(context, sides.retain, "retain", (start, start + width / 4))
@@ -134,7 +153,7 @@ def paper(context: Context, sides: Sides, span: Span) -> Made:
     return Made(erasure, score, table)
 
 
-def _deepening(context: Context, sides: Sides, span: Span) -> Deepening:
+def _deepening(context: Work, sides: Sides, span: Span) -> Deepening:
     if sides.validation is None:
         msg = "Expected validation images to choose the depth with, got none."
         raise RuntimeError(msg)
@@ -162,7 +181,7 @@ def _made(deepening: Deepening) -> Made:
     return Made(deepening.erasure, deepening.best.judgement.score, table)
 
 
-def _statistics(context: Context, images: Images, side: str, span: Span) -> LayerStatistics:
+def _statistics(context: Work, images: Images, side: str, span: Span) -> LayerStatistics:
     return collect(
         context.materials.base,
         images.batches(),

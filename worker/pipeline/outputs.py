@@ -1,12 +1,13 @@
 """What each step leaves behind: JSON that names blobs by digest, so that a later attempt can go on from it."""
 
-from hashlib import sha256
 from typing import Any
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict
 
 from core.policy.verdict import Evidence
+from models_store.manifests import digest
+
+__all__ = ["Erased", "Loaded", "Output", "Packaged", "Verified", "digest"]
 
 
 class Output(BaseModel):
@@ -58,19 +59,29 @@ class Erased(Output):
         return (self.sha256,)
 
 
+class Compared(Output):
+    """The reference that was compared with."""
+
+    number: int
+    sha256: str
+    seed: int | None = None
+    """Of its training, if it was trained here."""
+
+
 class Verified(Output):
     """Every measure, and the evidence for the verdict. The verdict is computed from it anew, never trusted."""
 
     measures: dict[str, dict[str, Any]]
+    """By network: `original`, `unlearned`, and `reference` if there was one."""
     evidence: list[Evidence]
+    reference: Compared | None = None
+    curves: dict[str, Any] = {}
+    """What is drawn: shares and counts, nothing about a single image."""
+    cost: dict[str, Any] = {}
+    """Seconds and images of unlearning and verification; and of training the reference, if that was done here."""
 
 
 class Packaged(Output):
     """What is stored beside the new version."""
 
     manifest: dict[str, Any]
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of the RFC 8785 form of a JSON value; floats allowed, unlike in the ledger, since only we compare it."""
-    return sha256(rfc8785.dumps(value)).hexdigest()

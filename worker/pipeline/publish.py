@@ -9,24 +9,15 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.clock import database_now
-from core.errors import Conflict
 from core.ledger.entries import decimal
 from core.policy.verdict import PassedVerdict, Verdict
 from core.requests.claims import finish, hold
-from core.requests.repository import find_request
-from core.states import JobState, Step, VersionState
-from models_store.registry import add_version, forgotten_classes
-from models_store.tables import ForgottenClass, Model, ModelVersion
+from core.states import JobState, Step
+from models_store.publishing import Candidate, publish_candidate
+from models_store.tables import Model
 from worker.patience import patiently
 from worker.pipeline.context import Context
 from worker.pipeline.outputs import digest
-
-
-class ForgottenMeanwhile(Conflict):
-    """A class left the model while this job computed, and the candidate may still hold it."""
-
-    slug = "holds-forgotten-class"
-    title = "The version still holds a deleted class"
 
 
 def publish(context: Context, passed: PassedVerdict) -> None:
@@ -34,7 +25,7 @@ def publish(context: Context, passed: PassedVerdict) -> None:
 
     def commit() -> None:
         with context.database.writing() as session:
-            _publish(session, context, passed.verdict)
+            _publish(session, context, passed)
 
     patiently(commit, at_most=context.settings.lease_ttl)
 
@@ -55,34 +46,25 @@ def reject(context: Context, verdict: Verdict) -> None:
     patiently(commit, at_most=context.settings.lease_ttl)
 
 
-def _publish(session: Session, context: Context, verdict: Verdict) -> None:
+def _publish(session: Session, context: Context, passed: PassedVerdict) -> None:
     hold(session, context.lease)
     began = database_now(session)
     model = session.get(Model, context.loaded.model_id, with_for_update=True, populate_existing=True)
     if model is None:
         msg = f"Expected model {context.loaded.model_id} to exist, got none."
         raise RuntimeError(msg)
-    gone = forgotten_classes(session, model)
-    held = sorted(set(gone) - set(context.loaded.forget))
-    if held:
-        msg = f"Expected no class to leave the model while it was worked on, got the class indices {held}."
-        raise ForgottenMeanwhile(msg, class_indices=held)
-    version = add_version(
-        session,
-        model,
-        actor=context.lease.actor,
-        state=VersionState.READY,
-        artifact_sha256=context.erased.sha256,
-        size_bytes=context.erased.size_bytes,
-        parent_version_id=context.loaded.base_version_id,
+    verdict = passed.verdict
+    candidate = Candidate(
         job_id=context.lease.job_id,
         fence=context.lease.fence,
+        base_version_id=context.loaded.base_version_id,
+        sha256=context.erased.sha256,
+        size_bytes=context.erased.size_bytes,
         forgotten=context.loaded.forget,
         verdict=verdict.as_json(),
         manifest=context.packaged.manifest,
     )
-    _note_forgotten(session, context, version, gone=set(gone))
-    find_request(session, context.tenant, context.lease.job_id).new_version_id = version.id
+    version = publish_candidate(session, model, candidate, passed, actor=context.lease.actor)
     facts = _facts(context, verdict) | {
         "version": version.number,
         "sha256": version.artifact_sha256,
@@ -93,31 +75,17 @@ def _publish(session: Session, context: Context, verdict: Verdict) -> None:
     finish(session, context.lease, JobState.PUBLISHED, result=result, data=facts)
 
 
-def _note_forgotten(session: Session, context: Context, version: ModelVersion, *, gone: set[int]) -> None:
-    now = database_now(session)
-    for index in sorted(set(context.loaded.forget) - gone):
-        row = ForgottenClass(
-            model_id=version.model_id,
-            class_index=index,
-            tenant=context.tenant,
-            actor=context.lease.actor,
-            job_id=context.lease.job_id,
-            version_id=version.id,
-            forgotten_at=now,
-        )
-        session.add(row)
-    session.flush()
-
-
 def result_of(context: Context, verdict: Verdict, *, new_version: int | None) -> dict[str, Any]:
     """What the requester reads: see the API's description of a finished request."""
-    erased, loaded = context.erased, context.loaded
+    erased, loaded, verified = context.erased, context.loaded, context.verified
     result = {
         "base_version": loaded.base_version,
         "artifact_sha256": erased.sha256,
         "method": erased.method,
-        "measures": context.verified.measures,
+        "measures": verified.measures,
         "verdict": verdict.as_json(),
+        "curves": verified.curves,
+        "cost": verified.cost,
         "edits": erased.edits,
         "untouched": erased.untouched,
         "steps": dict(context.seconds),
@@ -125,6 +93,8 @@ def result_of(context: Context, verdict: Verdict, *, new_version: int | None) ->
         "forgotten": loaded.forget,
         "samples": erased.samples,
     }
+    if verified.reference is not None:
+        result["reference"] = verified.reference.model_dump(mode="json")
     return result if new_version is None else result | {"new_version": new_version}
 
 

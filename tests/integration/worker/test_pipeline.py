@@ -133,9 +133,10 @@ def test_the_original_knows_the_class_and_the_published_version_does_not(desk: D
     assert after["retain_accuracy_test"]["value"] > before["retain_accuracy_test"]["value"] - 0.2
     assert set(before) <= set(after)
     assert after["per_class_accuracy_test"][3] == after["forget_accuracy_test"]["value"]
-    for measure in (value for value in after.values() if isinstance(value, dict)):
-        assert measure["low"] <= measure["value"] <= measure["high"]
-        assert "problem" not in measure
+    for name, measure in after.items():
+        if isinstance(measure, dict):
+            assert "problem" not in measure, name
+            assert measure["low"] is None or measure["low"] <= measure["value"] <= measure["high"], name
 
 
 def test_alphas_are_chosen_when_none_are_given(desk: Desk) -> None:
@@ -304,12 +305,12 @@ def _put_off(desk: Desk, job_id: UUID, *, until: datetime) -> None:
 
 
 def test_a_measure_that_breaks_is_inconclusive_and_not_a_crash(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.pipeline import verify
+    from worker.pipeline.verification import outputs
 
     def broken(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(verify, "membership_auc", broken)
+    monkeypatch.setattr(outputs, "membership_auc", broken)
     job_id = submit(desk, [3], policy=STANDARD)
     work(desk)
     job = job_of(desk.database, job_id)

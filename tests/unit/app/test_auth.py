@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.auth import LOCAL_OPERATOR, Caller, is_local
+from app.keys.service import SCOPES
 
 HERE = ("127.0.0.1", 5)
 
@@ -40,8 +41,10 @@ def test_a_foreign_host_name_is_not_local(host: str) -> None:
     assert not is_local(scope(), {"host": host})
 
 
-def test_admin_may_everything_and_others_what_their_scopes_say() -> None:
+def test_admin_may_all_but_override_and_others_what_their_scopes_say() -> None:
     reader = Caller("t", "key:1", frozenset({"models:read"}))
-    assert LOCAL_OPERATOR.may("models:write")
+    both = Caller("t", "key:2", frozenset({"admin", "override"}))
+    assert {scope for scope in SCOPES if not LOCAL_OPERATOR.may(scope)} == {"override"}
+    assert all(both.may(scope) for scope in SCOPES)
     assert reader.may("models:read")
     assert not reader.may("models:write")

@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import update
@@ -12,8 +13,9 @@ from sqlalchemy import update
 from core.policy.policies import STANDARD, TestName
 from core.policy.verdict import Evidence, judge
 from core.requests import claims
+from core.requests.repository import enqueue
 from core.requests.tables import JobStep, UnlearnRequest
-from core.states import JobState
+from core.states import JobKind, JobState
 from models_store.registry import find_model, find_version
 from tests.integration.app.api import Api, add_ready_version, body
 
@@ -43,6 +45,9 @@ def result() -> dict[str, Any]:
             },
         },
         "verdict": verdict.as_json(),
+        "forgotten": [0],
+        "curves": {"confusion": {"original": [[9, 1, 0], [1, 9, 0], [0, 0, 10]], "unlearned": [[0, 9, 1]] * 3}},
+        "cost": {"seconds": 1.5, "samples": 321},
         "environment": {"torch": "2.12.1", "device": "cpu", "threads": 2},
     }
 
@@ -88,6 +93,61 @@ def test_the_report_says_who_what_when_why_and_how_it_ended(finished: tuple[Api,
     assert "not a guarantee" in report["statement"]
 
 
+def test_the_report_says_what_was_measured_and_what_was_not(finished: tuple[Api, str]) -> None:
+    api, path = finished
+    report = api.with_key("audit:read", tenant="evil").get(path).json()
+    assert report["class_labels"] == [HOSTILE, "bee", "cat"]
+    assert report["curves"]["confusion"]["unlearned"] == [[0, 9, 1]] * 3
+    assert report["curves"]["few_shot"] is None
+    assert report["coverage"]["reference"] is None
+    assert report["coverage"]["audit"] is None
+    assert [row["name"] for row in report["coverage"]["tests"]] == [name.value for name in TestName]
+    assert report["cost"] == [
+        {"name": "Deletion", "value": "1.5 s"},
+        {"name": "Images used by the deletion", "value": "321"},
+    ]
+
+
+def test_a_finished_audit_stands_in_the_report(finished: tuple[Api, str]) -> None:
+    api, path = finished
+    client = api.with_key("audit:read", tenant="evil")
+    request = client.get(path).json()["request"]
+    found = {"measures": {"u_lira_auc": measure(0.534)}, "models": {"unlearned": 2, "retrained": 2}}
+    asked = {"pairs": 2, "seed": 0}
+    with api.database.writing() as session:
+        enqueue(session, JobKind.AUDIT, tenant="evil", actor="w", spec=asked, max_attempts=1, parent=UUID(request))
+    lease = claims.claim(api.database, owner="w", ttl=timedelta(minutes=1))
+    assert lease is not None
+    with api.database.writing() as session:
+        claims.finish(session, lease, JobState.COMPLETED, result=found)
+    report = client.get(path).json()
+    rows = {row["name"]: row for row in report["measures"]}
+    assert rows["u_lira_auc"]["after"]["value"] == 0.534
+    assert report["coverage"]["audit"]["models"] == {"unlearned": 2, "retrained": 2}
+    assert "0.534" in client.get(path + "&format=html").text
+
+
+def test_a_plot_can_be_had_alone_and_cannot_act(finished: tuple[Api, str]) -> None:
+    api, path = finished
+    answer = api.with_key("audit:read", tenant="evil").get(path.replace("report?", "report/plots/confusion?"))
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.text.startswith("<svg")
+    assert "<script" not in answer.text
+
+
+def test_a_plot_that_is_not_there_is_a_problem(finished: tuple[Api, str]) -> None:
+    api, path = finished
+    missing = path.replace("report?", "report/plots/few-shot?")
+    answer = api.with_key("audit:read", tenant="evil").get(missing)
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:expunge:problem:unknown-plot"
+    foreign = api.with_key("audit:read", tenant="good").get(path.replace("report?", "report/plots/confusion?"))
+    assert foreign.status_code == 404
+    assert foreign.json()["type"] == "urn:expunge:problem:unknown-request"
+
+
 def test_the_report_names_the_ledger_entries_by_number_and_hash(finished: tuple[Api, str]) -> None:
     api, path = finished
     client = api.with_key("audit:read", tenant="evil")
@@ -102,9 +162,10 @@ def test_the_page_escapes_every_value_and_loads_nothing(finished: tuple[Api, str
     answer = api.with_key("audit:read", tenant="evil").get(path, headers={"Accept": "text/html"})
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "<script" not in answer.text
-    assert answer.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3
+    # The subject, the note, the class and, by its name, each place in the plot.
+    assert answer.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 3
     assert "{{7*7}}" in answer.text
-    assert not re.search(r"\b(src|href|on\w+)\s*=", answer.text)
+    assert not re.search(r"\b(src|href|style|on\w+)\s*=", answer.text)
     for expected in ("0.987", "0.012", "Verdict: pass", "cd" * 32, "1.25 s", "2.12.1", "not a guarantee"):
         assert expected in answer.text
 

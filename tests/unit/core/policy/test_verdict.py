@@ -5,14 +5,11 @@ import math
 import pytest
 
 from core.policy.policies import (
-    STANDARD,
     ImpossibleThreshold,
     LooserThreshold,
     Margin,
     Policy,
     TestName,
-    UnknownPolicy,
-    policy_named,
 )
 from core.policy.verdict import Evidence, Outcome, PassedVerdict, judge
 
@@ -91,7 +88,7 @@ def test_a_looser_threshold_is_refused(margin: Margin) -> None:
 
 
 def test_a_threshold_that_no_result_can_meet_is_refused() -> None:
-    with pytest.raises(ImpossibleThreshold, match="above 0 for false_forget_rate"):
+    with pytest.raises(ImpossibleThreshold, match="above 0 and below 1 for false_forget_rate"):
         POLICY.tightened({TestName.FALSE_FORGET_RATE: Margin(at_most=0.0)})
     POLICY.tightened({TestName.RETAIN_ACCURACY_DROP: Margin(at_most=-0.01)})
 
@@ -109,7 +106,12 @@ def test_a_flawless_result_passes_with_just_the_fewest_images() -> None:
     assert upper_end[0] <= limit < upper_end[1]
 
 
-def test_the_standard_policy_is_shipped_and_others_are_unknown() -> None:
-    assert policy_named("standard") is STANDARD
-    with pytest.raises(UnknownPolicy, match="standard"):
-        policy_named("lenient")
+def test_a_judgement_says_margin_outcome_and_which_way_is_better() -> None:
+    verdict = judge([GOOD_FORGET, GOOD_AUC, measured(TestName.TOW, 0.9, 0.95)], POLICY).as_json()
+    found = {test["name"]: (test["outcome"], test["margin"], test["direction"]) for test in verdict["tests"]}
+    assert found == {
+        "forget_accuracy_test": ("pass", {"at_most": 0.1}, "lower"),
+        "membership_auc": ("pass", {"at_least": 0.4, "at_most": 0.6}, "two-sided"),
+        "tow": (None, None, "higher"),
+    }
+    assert (verdict["policy"]["name"], verdict["policy"]["version"]) == ("p", 1)

@@ -1,0 +1,1 @@
+"""Policies of a tenant's own: written once, versioned, never edited."""

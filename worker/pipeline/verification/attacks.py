@@ -1,0 +1,75 @@
+"""What brings the classes back from a network, one attack at a time: sampled, seeded, and of the same size for all."""
+
+from collections.abc import Callable
+
+import torch
+
+from unlearning.evaluation import zero_bias
+from unlearning.evaluation.aligned import aligned_layer_back, fit_alignment
+from unlearning.evaluation.few_shot import few_shot_outcomes
+from unlearning.evaluation.neutral import has_bias
+from unlearning.evaluation.outcomes import Outcome
+from unlearning.evaluation.probes import PROBE_L2
+from unlearning.evaluation.siege import Siege
+
+RELEARNING_STEPS = (5, 20)
+
+Attack = Callable[[Siege, Siege, int], tuple[Outcome, ...]]
+"""From the network under attack, the original and a seed to what it made of the samples; nothing where there is no
+place for it."""
+
+
+def _bias_zeroed(siege: Siege, _original: Siege, _seed: int) -> tuple[Outcome, ...]:
+    if not has_bias(siege.model, siege.last):
+        return ()
+    return (siege.outputs(zero_bias(siege.model, siege.last, siege.classes), "bias_zeroed"),)
+
+
+def _probe(siege: Siege, _original: Siege, _seed: int) -> tuple[Outcome, ...]:
+    return (siege.probe(siege.last, "probe", PROBE_L2),)
+
+
+def _early_probe(siege: Siege, _original: Siege, _seed: int) -> tuple[Outcome, ...]:
+    return () if siege.early is None else (siege.probe(siege.early, "early_probe", PROBE_L2),)
+
+
+def _aligned_head(siege: Siege, original: Siege, _seed: int) -> tuple[Outcome, ...]:
+    """The original's last layer, behind a map from the new features to the old that no forgotten image has shaped."""
+    is_kept = ~torch.isin(siege.labels, torch.tensor(siege.classes))
+    alignment = fit_alignment(siege.features[is_kept], original.features[is_kept])
+    back = aligned_layer_back(siege.model, original.model, alignment, siege.x_test)
+    return (siege.outputs(back, "aligned_head"),)
+
+
+def _few_shot(siege: Siege, _original: Siege, seed: int) -> tuple[Outcome, ...]:
+    train, test = (siege.features, siege.labels), (siege.test_features, siege.y_test)
+    return few_shot_outcomes(train, test, siege.classes, seed=seed)
+
+
+def _prototype(siege: Siege, _original: Siege, seed: int) -> tuple[Outcome, ...]:
+    return siege.prototype(seed)
+
+
+def _relearn_last(siege: Siege, _original: Siege, seed: int) -> tuple[Outcome, ...]:
+    return siege.relearning("last_after_reset", RELEARNING_STEPS, 0, 1, seed)
+
+
+def _relearn_all(siege: Siege, _original: Siege, seed: int) -> tuple[Outcome, ...]:
+    return siege.relearning("all_after_reset", RELEARNING_STEPS, 0, 1, seed)
+
+
+ATTACKS: dict[str, Attack] = {
+    "bias_zeroed": _bias_zeroed,
+    "probe": _probe,
+    "early_probe": _early_probe,
+    "aligned_head": _aligned_head,
+    "few_shot": _few_shot,
+    "prototype": _prototype,
+    "relearn_last_after_reset": _relearn_last,
+    "relearn_all_after_reset": _relearn_all,
+}
+"""All of them, the dearest last. Relearning starts from forgotten rows that know nothing: a masked bias would hide what
+the features still hold."""
+
+DEAREST = frozenset({"relearn_all_after_reset"})
+"""Not made on the original, where it would only say that the class is there."""

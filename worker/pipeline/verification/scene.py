@@ -1,0 +1,115 @@
+"""What was deleted, and which images are looked at: the same for all networks of a verification."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from unlearning.evaluation import early_stage, last_layer
+from unlearning.evaluation.siege import Attacker, Siege
+from worker.pipeline.data import BATCH_SIZE, Images, attacked, attackers, beside, thinned
+from worker.pipeline.verification.once import Once
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """The classes in question."""
+
+    forget: list[int]
+    """Every class that must be gone: those deleted now, and those deleted before."""
+    erase: list[int]
+    """Those deleted now."""
+    num_classes: int
+    seed: int
+
+    @property
+    def erased_before(self) -> list[int]:
+        return sorted(set(self.forget) - set(self.erase))
+
+    @property
+    def kept(self) -> list[int]:
+        return sorted(set(range(self.num_classes)) - set(self.forget))
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """The classes deleted now, and all forgotten ones if there are more."""
+        return [self.erase, *([self.forget] if self.erased_before else [])]
+
+    def worst(self, measure: Callable[[list[int]], Found], badness: Callable[[Found], float]) -> Found:
+        """A measure of each group, and of these the worse one: classes deleted before may not water down the others."""
+        return max(map(measure, self.groups), key=badness)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The images that are looked at."""
+
+    train: Images
+    """Of the training split all forgotten ones, and some of the others."""
+    test: Images
+    """The whole test split."""
+    held: Images
+    """Training images of all classes that whoever wants the classes back is given."""
+    attacked: Images
+    """Forgotten test images that show what came back."""
+    beside: Images
+    """Retained test images that show what is still right."""
+
+    @classmethod
+    def at(cls, train: Images, test: Images, deletion: Deletion) -> "Looked":
+        forget, seed = deletion.forget, deletion.seed
+        return cls(
+            thinned(train, whole=forget, seed=seed),
+            test,
+            attackers(train, forget=forget, num_classes=deletion.num_classes, seed=seed),
+            attacked(test, forget=forget, seed=seed),
+            beside(test, forget=forget, seed=seed),
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images of each kind."""
+        return {name: len(images) for name, images in vars(self).items() if isinstance(images, Images)}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that the networks are compared on."""
+
+    deletion: Deletion
+    looked: Looked
+    original: nn.Module
+
+    @cached_property
+    def attacker(self) -> Attacker:
+        return Attacker(self.looked.held.tensor(), self.looked.held.labels, self.original)
+
+    @cached_property
+    def original_siege(self) -> Once[Siege]:
+        """The original with its features: what others' are led to."""
+        return Once(lambda: self.siege_of(self.original))
+
+    def siege_of(self, model: nn.Module) -> Siege:
+        """A network with everything that attacks on it need."""
+        test = self.looked.attacked.tensor(), self.looked.attacked.labels
+        return Siege.of(model, self.attacker, test, self.deletion.forget, is_early=True, batch_size=BATCH_SIZE)
+
+    @cached_property
+    def head(self) -> str:
+        """Name of the last layer, which all networks of an architecture have."""
+        return last_layer(self.original, self.example)
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """The modules whose inputs are looked at, by what their place is called."""
+        early = early_stage(self.original, self.example)
+        return {"penultimate": self.head} | ({} if early is None else {"early": early})
+
+    @property
+    def example(self) -> Tensor:
+        """A few images, to find layers with."""
+        return next(iter(self.looked.test.batches()))[:2]

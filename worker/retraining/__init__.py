@@ -1,0 +1,1 @@
+"""Training from scratch without some classes: the trainer, its checkpoints, and the check of what came out."""
