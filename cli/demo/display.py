@@ -21,13 +21,18 @@ ROWS = (
     ("retain_accuracy_test", "kept digits, held-out"),
     ("retain_accuracy_train", "kept digits, training"),
     ("retain_accuracy_drop", "lost there, held-out"),
+    ("worst_class_drop", "by the worst of them"),
     ("forget_accuracy_test", "digit {digit}, held-out"),
     ("forget_accuracy_train", "digit {digit}, training"),
     ("restored_head_forget_accuracy", "same, old last layer"),
+    ("restored_classifier_forget_accuracy", "same, old classifier"),
     ("false_forget_rate", "kept, taken for {digit}"),
     ("membership_auc", "membership AUC"),
+    ("head_outlier", "last layer, outlier"),
 )
-"""Measures in the order shown; all but the last are accuracies or shares of images, shown in percent."""
+"""Measures in the order shown; all but the last two are accuracies or shares of images, shown in percent."""
+PLAIN = {"membership_auc": 2, "head_outlier": 1}
+"""The others, with their digits."""
 OUTCOMES = {"inconclusive": "unclear"}
 BAR_WIDTH = 24
 
@@ -169,11 +174,11 @@ def _judged(name: str, test: Json | None) -> str:
     if test is None or not test["deciding"]:
         return ""
     margin = test["margin"] or {}
-    unit = 1 if name == "membership_auc" else 100
+    unit = 1 if name in PLAIN else 100
     low, high = (f"{unit * margin[side]:g}" if side in margin else "" for side in ("at_least", "at_most"))
     bounds = f"{low}-{high}" if low and high else f"≤ {high}" if high else f"≥ {low}"
     return f"{OUTCOMES.get(test['outcome'], test['outcome'])}: {bounds}"
 
 
 def _spelled(name: str, value: float) -> str:
-    return f"{value:.2f}" if name == "membership_auc" else f"{100 * value:.1f}"
+    return f"{value:.{PLAIN[name]}f}" if name in PLAIN else f"{100 * value:.1f}"

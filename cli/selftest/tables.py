@@ -100,6 +100,16 @@ def _share(room: Room) -> float:
     return room.distance / max(abs(room.limit), 1e-9)
 
 
+def missed(rows: Iterable[Row]) -> list[str]:
+    """Controls that a policy lets through although it should not, as it is known to."""
+    return [
+        f"{row.control.name} ({name})"
+        for row in rows
+        for name in SHIPPED
+        if row.holds(name) and not row.is_told_apart(name)
+    ]
+
+
 def unexpected(rows: Iterable[Row]) -> list[str]:
     """The controls of which the gate did not say what it had to, with the policy."""
     found = ([f"{row.control.name} ({name})" for name in SHIPPED if not row.holds(name)] for row in rows)

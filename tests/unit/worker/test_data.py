@@ -5,7 +5,24 @@ import pytest
 
 from models_store.datasets import ImageSet
 from models_store.input_spec import InputSpec
-from worker.pipeline.data import BATCH_SIZE, MAX_RETAINED_TRAIN, MAX_VALIDATION, Images, at_most, set_aside, thinned
+from worker.pipeline.data import (
+    ATTACKER_PER_CLASS,
+    BATCH_SIZE,
+    FEWEST_OF_A_FORGOTTEN_CLASS,
+    MAX_ATTACKED,
+    MAX_ATTACKER,
+    MAX_BESIDE,
+    MAX_NUMBERS,
+    MAX_RETAINED_TRAIN,
+    MAX_VALIDATION,
+    Images,
+    at_most,
+    attacked,
+    attackers,
+    beside,
+    set_aside,
+    thinned,
+)
 
 SPEC = InputSpec(height=2, width=2, channels=1, mean=(0.5,), std=(0.5,))
 
@@ -78,3 +95,39 @@ def test_a_subset_of_a_subset_counts_from_the_first_one() -> None:
     ones = images.of_classes([1])
     assert ones.index.tolist() == [3, 4, 5]
     assert ones.subset(np.array([2])).index.tolist() == [5]
+
+
+def test_the_attacker_holds_some_of_every_class_and_more_of_the_forgotten_ones_of_many() -> None:
+    images = images_of(labels_of(*[500] * 10))
+    held = attackers(images, forget=[3], num_classes=10, seed=0)
+    assert np.bincount(held.labels).tolist() == [ATTACKER_PER_CLASS] * 10
+    many = images_of(np.tile(np.arange(1000), 30).astype(np.int64))
+    counts = np.bincount(attackers(many, forget=[3], num_classes=1000, seed=0).labels)
+    assert counts[3] == FEWEST_OF_A_FORGOTTEN_CLASS
+    assert set(np.delete(counts, 3).tolist()) == {MAX_ATTACKER // 1000}
+
+
+def test_small_splits_are_taken_whole_and_keep_their_order() -> None:
+    images = images_of(labels_of(30, 7, 12))
+    assert attackers(images, forget=[1], num_classes=3, seed=0).index.tolist() == list(range(49))
+    assert attacked(images, forget=[1], seed=0).index.tolist() == list(range(30, 37))
+    assert beside(images, forget=[1], seed=0).index.tolist() == [*range(30), *range(37, 49)]
+
+
+def test_large_ones_are_thinned_by_the_seed() -> None:
+    images = images_of(labels_of(5000, 5000))
+    for draw, limit in ((attacked, MAX_ATTACKED), (beside, MAX_BESIDE)):
+        first, again, other = (draw(images, forget=[1], seed=seed) for seed in (1, 1, 2))
+        assert len(first) == limit
+        assert first.index.tolist() == sorted(again.index.tolist())
+        assert first.index.tolist() != other.index.tolist()
+        assert set(first.labels.tolist()) == ({1} if draw is attacked else {0})
+
+
+def test_large_images_are_fewer() -> None:
+    large = InputSpec(height=1024, width=1024, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    labels = labels_of(300, 300)
+    # One byte stands for them all: no draw looks at pixels.
+    pixels = np.broadcast_to(np.zeros((), dtype=np.uint8), (len(labels), 1024, 1024, 3))
+    held = attacked(Images.whole(ImageSet(pixels, labels), large), forget=[1], seed=0)
+    assert len(held) == MAX_NUMBERS // (3 * 1024 * 1024)

@@ -1,5 +1,6 @@
 """What counts as forgotten: classes deleted long ago may not water down the ones that are deleted now."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def found(*, forget: list[int], erase: list[int], knows: list[int], without: int
     subject.answers = Once(lambda: Answers(logits, logits))
     findings = Findings()
     for name, test in TESTS.items():
-        findings.take(name.value, lambda test=test: test(subject))
+        findings.take(name.value, partial(test, subject))
     return findings.measures
 
 

@@ -62,11 +62,12 @@ class Looked:
     @classmethod
     def at(cls, train: Images, test: Images, deletion: Deletion) -> "Looked":
         forget, seed = deletion.forget, deletion.seed
+        held = attackers(train, forget=forget, num_classes=deletion.num_classes, seed=seed)
         return cls(
             thinned(train, whole=forget, seed=seed),
             test,
-            attackers(train, forget=forget, num_classes=deletion.num_classes, seed=seed),
-            attacked(test, forget=forget, seed=seed),
+            held,
+            attacked(test, forget=_present(held, forget), seed=seed),
             beside(test, forget=forget, seed=seed),
         )
 
@@ -96,7 +97,8 @@ class Scene:
     def siege_of(self, model: nn.Module) -> Siege:
         """A network with everything that attacks on it need."""
         test = self.looked.attacked.tensor(), self.looked.attacked.labels
-        return Siege.of(model, self.attacker, test, self.deletion.forget, is_early=True, batch_size=BATCH_SIZE)
+        classes = _present(self.looked.held, self.deletion.forget)
+        return Siege.of(model, self.attacker, test, classes, is_early=True, batch_size=BATCH_SIZE)
 
     @cached_property
     def head(self) -> str:
@@ -113,3 +115,8 @@ class Scene:
     def example(self) -> Tensor:
         """A few images, to find layers with."""
         return next(iter(self.looked.test.batches()))[:2]
+
+
+def _present(images: Images, classes: list[int]) -> list[int]:
+    """Those that there are images of: a class that was deleted before need not be in the data any more."""
+    return sorted(set(classes) & set(images.labels.tolist()))

@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.demo.display import Display, StepsView
+from cli.demo.display import ROWS, Display, StepsView
+from core.policy.policies import STANDARD
 
 WIDTH = 80
 
@@ -54,6 +55,10 @@ def test_the_table_is_not_cut_at_80_columns() -> None:
     assert "unclear: 0.3-0.7" in shown
     assert "fail: ≤ 10" in shown
     assert "-1.2 [-2.4,0.3]" in shown
+
+
+def test_every_test_that_decides_a_request_is_shown() -> None:
+    assert set(map(str, STANDARD.deciding)) <= {name for name, _ in ROWS}
 
 
 def test_a_percent_sign_or_bracket_is_never_read_as_markup() -> None:

@@ -82,7 +82,7 @@ def test_shuffled_features_hide_from_the_plain_test_and_not_from_this_one(digits
 
 
 def test_a_mask_is_undone_and_far_less_comes_back_from_a_retrained_model(digits: Digits) -> None:
-    """Not nothing, though: this one began with the same weights, and was trained without anything that blends classes."""
+    """Not nothing, though: this one began with the same weights, and its training kept every class apart."""
     masked, retrained = (restored(digits, model, aligned=True) for model in (digits.masked, digits.retrained))
     assert masked[0] > 0.9
     assert masked[0] - retrained[0] > 0.2

@@ -137,6 +137,18 @@ def test_a_broken_reference_costs_only_what_is_compared_with_it(digits: Digits, 
     assert set(verdict.decided_by) == set(WITH_REFERENCE.of_tier(Tier.REFERENCE))
 
 
+def test_a_class_deleted_before_need_not_be_in_the_data_any_more(digits: Digits) -> None:
+    from tests.unit.worker.verification.conftest import images
+    from worker.pipeline.verification import Deletion, Looked, Subject
+
+    deletion = Deletion([3, FORGET], [FORGET], 10, seed=0)
+    sides = [images(x[torch.from_numpy(y != 3)], y[y != 3]) for x, y in (digits.train, digits.test)]
+    scene = Scene(deletion, Looked.at(sides[0], sides[1], deletion), digits.original)
+    before, after = (Subject(scene, model, silent(), (0, 1)) for model in (digits.original, digits.masked))
+    measures = examine(Case(before, after), STANDARD.deciding, silent(), 0.0).measures["unlearned"]
+    assert all(measure["value"] is not None for name, measure in measures.items() if "forget" in name)
+
+
 def test_equal_seeds_give_equal_evidence_and_another_seed_another_interval(digits: Digits) -> None:
     from tests.unit.worker.verification.conftest import scene_of
     from worker.pipeline.verification import Subject
