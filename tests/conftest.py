@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,10 @@ BY_FOLDER = ("integration", "e2e", "gpu")
 WITH_PROCESSES = ("e2e", "worker")
 """Folders whose tests get a database that no other test will ever see: a process that outlives its test may write."""
 HERE = Path(__file__).parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that; tests send it to some.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ------------------------------------------------------------------------------------------------------------- servers

@@ -1,6 +1,7 @@
 """Verification with and without a reference: which one is compared with, what the result holds, and what it costs."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 import torch
@@ -62,6 +63,15 @@ def register(desk: Desk, weights: bytes, classes: list[int], **columns: Any) -> 
         )
 
 
+def finished(desk: Desk, kind: JobKind) -> UUID:
+    """A job that took 12.5 s."""
+    job_id = add_job(desk.database)
+    ended = {"kind": kind, "state": JobState.COMPLETED, "result": {"seconds": 12.5}}
+    with desk.database.writing() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(**ended))
+    return job_id
+
+
 def result_of(desk: Desk, *, policy: Policy = COMPARED) -> tuple[JobState, dict[str, Any]]:
     job_id = submit(desk, [3], policy=policy)
     work(desk)
@@ -112,11 +122,7 @@ def test_damaged_weights_of_a_reference_cost_its_own_tests_and_no_others(desk: D
 
 
 def test_the_cost_stands_beside_that_of_retraining_where_it_was_done_here(desk: Desk, retrained: bytes) -> None:
-    trained = add_job(desk.database)
-    ended = {"kind": JobKind.RETRAIN, "state": JobState.COMPLETED, "result": {"seconds": 12.5}}
-    with desk.database.writing() as session:
-        session.execute(update(Job).where(Job.id == trained).values(**ended))
-    register(desk, retrained, [3], job_id=trained)
+    register(desk, retrained, [3], job_id=finished(desk, JobKind.RETRAIN))
     cost = result_of(desk)[1]["cost"]
     assert cost["retrain_seconds"] == 12.5
     assert cost["seconds"] > 0
@@ -126,7 +132,7 @@ def test_the_cost_stands_beside_that_of_retraining_where_it_was_done_here(desk: 
 
 
 def test_an_uploaded_reference_tells_no_time_of_training(desk: Desk, retrained: bytes) -> None:
-    register(desk, retrained, [3], job_id=add_job(desk.database))
+    register(desk, retrained, [3], job_id=finished(desk, JobKind.VALIDATE_VERSION))
     assert "retrain_seconds" not in result_of(desk)[1]["cost"]
 
 
