@@ -78,10 +78,12 @@ def throwaway_postgres() -> Iterator[ThrowawayPostgres]:
 # ----------------------------------------------------------------------------------------------------------- databases
 
 
-@pytest.fixture(scope="session")
-def postgres_url(postgres_server: PostgresServer) -> str:
-    """An empty PostgreSQL database, without the schema, one for the whole session."""
-    return _text(postgres_server.create_database())
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """An empty PostgreSQL database of the test's own, without the schema."""
+    url = postgres_server.create_database()
+    yield _text(url)
+    postgres_server.drop_database(url)
 
 
 @pytest.fixture(scope="session")

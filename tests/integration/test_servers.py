@@ -23,7 +23,7 @@ def test_a_test_database_has_the_schema_and_no_rows(database_url: str) -> None:
         assert connection.execute(text("SELECT count(*) FROM jobs")).scalar_one() == 0
 
 
-def test_the_session_database_is_empty(postgres_url: str) -> None:
+def test_a_database_without_the_schema_is_empty(postgres_url: str) -> None:
     assert inspect(create_engine(postgres_url, poolclass=NullPool)).get_table_names() == []
 
 
