@@ -23,9 +23,10 @@ from app.keys.service import Scope
 from app.resources import Resources, resources
 from core.errors import Forbidden, Unauthenticated
 from core.policy.override import OVERRIDE
+from models_store.lineage.break_glass import BREAK_GLASS
 
 ADMIN: Final = "admin"
-APART: Final = frozenset({OVERRIDE})
+APART: Final = frozenset({OVERRIDE, BREAK_GLASS})
 """Scopes that `admin` does not hold: whoever uses them was given them by name."""
 FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 

@@ -35,6 +35,7 @@ STATUS: dict[type[service.ServiceError], HTTPStatus] = {
     service.Gone: HTTPStatus.GONE,
     service.BadDigest: HTTPStatus.BAD_REQUEST,
     service.DigestMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
+    service.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_SECONDS = 2
 NO_OBJECT = {"model_attributes_type", "model_type", "dict_type"}
@@ -124,6 +125,8 @@ def _service_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, service.ServiceError):
         raise error
     headers = {}
+    if isinstance(error, service.Busy):
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if isinstance(error, service.Unauthenticated):
         told = ', error="invalid_token"' if "authorization" in request.headers else ""
         headers["WWW-Authenticate"] = f'Bearer realm="expunge"{told}'

@@ -49,7 +49,8 @@ def live() -> Alive:
 def ready(held: Held, response: Response) -> Ready:
     """Whether requests can be served.
 
-    The database takes writes, its schema is the newest, the disk has room, and the ledger is the one that was signed.
+    The database takes writes, its schema is the newest, the disk has room, the ledger is the one that was signed, and
+    its old entries, which are read again round by round (`history`), are what they were.
     A doorbell (Redis) that cannot be reached makes the service slower to start work, not unready. `durability` is what
     the database says of itself.
     """
@@ -76,6 +77,7 @@ def _examine(held: Resources) -> Ready:
         "database": _database(held),
         "schema": _schema(held),
         "ledger": _ledger(held),
+        "history": _history(held),
         "disk": _disk(held.settings.data_dir),
         "doorbell": _doorbell(held.settings),
     }
@@ -118,6 +120,11 @@ def _ledger(held: Resources) -> Check:
     except SQLAlchemyError as error:
         return Check(status="failed", detail=f"The ledger cannot be read ({type(error).__name__}).")
     return Check(status="ok" if health.holds else "failed", detail=health.sentence)
+
+
+def _history(held: Resources) -> Check:
+    found = held.rechecker.examine()
+    return Check(status="ok" if found.holds else "failed", detail=found.sentence)
 
 
 def _disk(folder: Path) -> Check:

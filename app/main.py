@@ -10,15 +10,24 @@ from app import docs, errors, health, middleware, openapi
 from app.audit.checkpoints import router as checkpoints
 from app.audit.checkpoints_discovery import router as discovery
 from app.audit.endpoints import router as audit
+from app.audit.evidence import router as evidence
+from app.audit.proofs import of_requests as request_proofs
 from app.audit.proofs import router as proofs
 from app.datasets.endpoints import router as datasets
+from app.models.attestations import router as attestations
 from app.models.endpoints import router as models
 from app.models.recipes import router as recipes
 from app.models.references import router as references
 from app.policies.endpoints import router as policies
+from app.recalls.endpoints import router as recalls
+from app.reports.endpoints import router as reports
 from app.resources import Resources
+from app.subjects.endpoints import router as subjects
 from app.unlearn.auditing_endpoints import router as auditing
+from app.unlearn.deadlines_endpoints import router as deadlines
 from app.unlearn.endpoints import router as unlearn
+from app.unlearn.purging_endpoints import router as purging
+from app.unlearn.replaying_endpoints import router as replaying
 from core.settings import Settings, get_settings
 
 DESCRIPTION = """
@@ -53,8 +62,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.add_middleware(middleware.BodyLimit, settings=settings)
     application.add_middleware(middleware.LingeringClose)
     application.add_middleware(middleware.RequestId)
-    ledger = (audit, checkpoints, proofs, discovery)
-    for router in (health.router, models, references, recipes, datasets, policies, unlearn, auditing, *ledger):
+    ledger = (audit, reports, evidence, checkpoints, proofs, request_proofs, discovery, recalls)
+    requests = (policies, unlearn, auditing, replaying, purging, deadlines, subjects)
+    for router in (health.router, models, attestations, references, recipes, datasets, *requests, *ledger):
         application.include_router(router)
     if settings.docs:
         application.include_router(docs.router)
@@ -67,6 +77,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     held: Resources = application.state.resources
     stopped = threading.Event()
     threading.Thread(target=held.sealer.run, args=(stopped,), name="sealer", daemon=True).start()
+    threading.Thread(target=held.rechecker.run, args=(stopped,), name="rechecker", daemon=True).start()
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 
 from core.db.session import Database
+from core.ledger.rechecking import Rechecker
 from core.ledger.sealing import Sealer
 from core.settings import Settings
 from core.signing.keyring import KeyFile
@@ -34,6 +35,12 @@ class Resources:
     def sealer(self) -> Sealer:
         """Makes checkpoints."""
         return Sealer(self.database, self.keys, interval=self.settings.checkpoint_interval)
+
+    @cached_property
+    def rechecker(self) -> Rechecker:
+        """Reads old ledger entries again."""
+        settings = self.settings
+        return Rechecker(self.database, entries=settings.rechecked_entries, interval=settings.checkpoint_interval)
 
     @cached_property
     def storage(self) -> LocalStorage:

@@ -53,7 +53,10 @@ def list_signing() -> None:
 def create(
     name: Annotated[str, typer.Option(help="What the key is for; shown in lists.")],
     scope: Annotated[
-        list[str], typer.Option(help="What it may do; repeat for several. `admin` may do everything but override.")
+        list[str],
+        typer.Option(
+            help="What it may do; repeat for several. `admin` may do everything but override and break-glass."
+        ),
     ],
     tenant: Annotated[str, typer.Option(help="Whose models and requests it sees.")] = "default",
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; default: never.")] = None,
@@ -61,7 +64,7 @@ def create(
     """Make an API key. The key itself is printed once, alone on standard output, and is kept nowhere.
 
     Scopes: models:read models:write requests:submit requests:read requests:cancel artifacts:read audit:read
-    policies:read policies:write admin override
+    policies:read policies:write subjects:read subjects:erase deadlines:write purge admin override break-glass
 
     Example: KEY=$(expunge keys api create --name governance --scope requests:submit --scope requests:read)
     """

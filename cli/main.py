@@ -129,30 +129,59 @@ def migrate(data_dir: DataDir = None) -> None:
 @app.command()
 def verify(
     file: Annotated[
-        Path, typer.Argument(help="A ledger export, a checkpoint, a proof or a receipt; - reads standard input.")
-    ],
+        Path | None,
+        typer.Argument(
+            help="An evidence bundle, a ledger export, a checkpoint, a proof or a receipt; - is standard input."
+        ),
+    ] = None,
     key: Annotated[
         list[str] | None, typer.Option(help="A public key you pinned, as name+id+key; repeat for several.")
     ] = None,
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A signed checkpoint kept from earlier; repeat for several.")
     ] = None,
-    request: Annotated[Path | None, typer.Option(help="For a receipt: the request's body as it was sent.")] = None,
+    request: Annotated[
+        str | None,
+        typer.Option(help="The id a bundle must be about; or the file with the request as it was sent."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A file that should be the published weights.")] = None,
+    database: Annotated[
+        bool, typer.Option("--database", help="Instead of a file: read every entry of the service's own database.")
+    ] = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """Check evidence offline: a ledger export, a signed checkpoint, a proof or a receipt.
+    """Check evidence offline: an evidence bundle, a ledger export, a signed checkpoint, a proof or a receipt.
 
-    Exit code 0: it holds. 1: it does not, and the sentences say where. 2: it cannot be read, or needs a key.
+    Exit code 0: it holds. 1: it does not, and the sentences say where. 2: it cannot be read, needs a key, or cannot
+    answer what was asked. `expunge verifier` prints the same check as one file that needs nothing but Python.
 
     What an export alone cannot show: entries cut off its end. A checkpoint kept from earlier shows them.
+    With --database every entry is read where it is stored: for operators, and for whoever doubts the database.
 
-    Example: curl -s http://127.0.0.1:8080/audit/export | expunge verify - --checkpoint kept.txt --key "$PINNED"
+    Example: expunge verify evidence.zip --key "$PINNED" --request 8f14e45f-ceea-467f-a0e6-b3a1c2d4e5f6
     """  # noqa: DOC501 it is the help text
-    from cli.verifying import check_file, holds
+    from cli.verifying import check_database, check_file
+    from core.evidence.command import exit_code, tell
 
-    findings = check_file(file, keys=key or (), checkpoints=checkpoint or (), request=request)
-    for finding in findings:
-        typer.echo(finding.sentence)
-    raise typer.Exit(0 if holds(findings) else 1)
+    if database == (file is not None):
+        raise Failure("Expected a file to check, or --database and no file.", exit_code=2)
+    if file is None:
+        findings = check_database(data_dir, keys=key or (), checkpoints=checkpoint or ())
+    else:
+        findings = check_file(file, keys=key or (), checkpoints=checkpoint or (), request=request, weights=weights)
+    typer.echo(tell(findings))
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
+def verifier() -> None:
+    """Print verify_evidence.py: the check of `expunge verify` as one file for whoever has nothing but Python 3.11.
+
+    Example: expunge verifier > verify_evidence.py
+    """
+    from core.evidence.script import verifier_script
+
+    typer.echo(verifier_script(), nl=False)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from core.requests.claims import reap, runnable_jobs
 from core.requests.tables import Job
 from core.settings import Settings
 from core.states import JobState
+from core.upkeep import Upkeep
 
 QUEUE = "gpu"
 RING_TASK = "worker.tasks.ring"
@@ -159,6 +160,7 @@ class Dispatcher:
         self._database = database
         self._doorbell = doorbell
         self._settings = settings
+        self._upkeep = Upkeep(database, settings)
 
     def tick(self) -> Tick:
         """One round; rings at most once for each runnable job, and stops at the first ring that fails."""
@@ -174,11 +176,12 @@ class Dispatcher:
         return Tick(tuple(reaped), tuple(rung))
 
     def run(self, stop: threading.Event) -> None:
-        """Tick until `stop` is set; an outage of the database is logged and waited out."""
+        """Tick, and keep up with the calendar, until `stop` is set; an outage of the database is waited out."""
         interval = min(self._settings.ring_interval, self._settings.reap_interval).total_seconds()
         while not stop.is_set():
             try:
                 self.tick()
+                self._upkeep.look()
             except SQLAlchemyError as error:
                 _log.warning("dispatch.database_unavailable", error=type(error).__name__)
             stop.wait(interval)

@@ -15,13 +15,15 @@ class ServiceError(Exception):
     """The service refuses; `str(error)` is a sentence that says what to do.
 
     Args:
-        detail: the sentence for this occurrence; never holds personal data.
+        detail: the sentence for this occurrence; holds no personal data, unless the class `quotes_input`.
         pointer: JSON Pointer fragment (RFC 6901 section 6) to the offending member of the request body, if any.
         **extensions: further members of the problem document, JSON values only.
     """
 
     slug: ClassVar[str] = "service-error"
     title: ClassVar[str] = "The service refused"
+    quotes_input: ClassVar[bool] = False
+    """Whether its sentence may quote a label or a file's name: the caller reads it, a log must not."""
 
     def __init__(self, detail: str, *, pointer: str | None = None, **extensions: Any) -> None:
         super().__init__(detail)
@@ -119,6 +121,13 @@ class DigestMismatch(ServiceError):
     title = "Stored bytes are damaged"
 
 
+class Busy(ServiceError):
+    """There is no room for more of this at the moment."""
+
+    slug = "temporary-reduced-capacity"
+    title = "No room at the moment"
+
+
 class LeaseLost(ServiceError):
     """The job was taken over or cancelled: whoever holds the old fence must stop and publish nothing."""
 
@@ -136,10 +145,11 @@ class JobCancelled(ServiceError):
 def where_it_broke(error: BaseException) -> str:
     """Types and places of an error and of its causes, for the log.
 
-    Messages are left out, because they quote what was being worked on; those of `ServiceError` are written for callers
-    and hold nothing personal.
+    Messages are left out, because they quote what was being worked on; those of most `ServiceError` are written for
+    callers and hold nothing personal.
     """
-    lines = [type(error).__qualname__ + (f": {error}" if isinstance(error, ServiceError) else "")]
+    is_safe = isinstance(error, ServiceError) and not error.quotes_input
+    lines = [type(error).__qualname__ + (f": {error}" if is_safe else "")]
     lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(error.__traceback__)]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n".join(lines) + (f"\nafter {where_it_broke(cause)}" if cause is not None else "")

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.deadlines.periods import WorkingDays
+
 MIB = 1024 * 1024
 
 
@@ -45,6 +47,9 @@ class Settings(BaseSettings):
     checkpoint_interval: Duration = Field(
         timedelta(seconds=10), description="How often a grown ledger is signed, at most."
     )
+    rechecked_entries: int = Field(
+        2000, ge=0, description="Old ledger entries that an API process reads again per checkpoint interval; 0: none."
+    )
     witness_keys: str = Field("", description="Public keys of witnesses whose cosignatures are taken, space-separated.")
 
     host: str = Field("127.0.0.1", description="Address that `expunge serve` binds.")
@@ -65,11 +70,45 @@ class Settings(BaseSettings):
     max_weights_bytes: int = Field(4096 * MIB, gt=0, description="Largest weights upload.")
     max_dataset_bytes: int = Field(8192 * MIB, gt=0, description="Largest data set file, packed and unpacked.")
 
+    subject_retention: Duration | None = Field(
+        None,
+        gt=timedelta(0),
+        description=(
+            "How long after a request ended its key and personal data are destroyed, as P90D; unset: only when asked."
+        ),
+    )
+    deadline_warning: Duration = Field(
+        timedelta(days=7),
+        ge=timedelta(0),
+        description="How long before an answer is due the ledger says that it is near.",
+    )
+    deadline_on_working_days: bool = Field(
+        False, description="Whether what would be due at a weekend or on a holiday is due on the next working day."
+    )
+    holidays: str = Field("", description="Days that are no working days, as 2026-12-25, space-separated.")
+    upkeep_interval: Duration = Field(
+        timedelta(minutes=1), gt=timedelta(0), description="How often deadlines and retention periods are looked at."
+    )
+
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the mathematics runs.")
     torch_threads: int = Field(0, ge=0, description="Threads of the mathematics; 0: one per core.")
     keep_runner_warm: bool = Field(
         True,
         description="Keep one started, unused job process ready beside the worker.",
+    )
+
+    purge_after: Duration = Field(
+        timedelta(days=30), description="How long after a publication its parents' weights and images are kept."
+    )
+    relearning_guard: Literal["refuse", "flag"] = Field(
+        "refuse", description="What becomes of an upload that knows a class deleted from its lineage."
+    )
+    guard_samples: bool = Field(
+        True, description="Measure uploads with the test images of deleted classes, as long as they are kept."
+    )
+    guard_prototypes: bool = Field(
+        False,
+        description="Keep means of a few images each at a deletion, to measure uploads with once the images are gone.",
     )
 
     lease_ttl: Duration = Field(timedelta(seconds=30), description="A job whose lease is older is taken over.")
@@ -109,6 +148,12 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return self
 
+    @field_validator("holidays")
+    @classmethod
+    def _check_holidays(cls, value: str) -> str:
+        WorkingDays.of(moves=True, holidays=value.split())
+        return value
+
     @field_validator("witness_keys")
     @classmethod
     def _check_witnesses(cls, value: str) -> str:
@@ -120,6 +165,11 @@ class Settings(BaseSettings):
                     msg = f"Expected a witness's key, which signs cosignatures, got {vkey}."
                     raise ValueError(msg)
         return value
+
+    @property
+    def working_days(self) -> WorkingDays:
+        """On which days a deadline may end."""
+        return WorkingDays.of(moves=self.deadline_on_working_days, holidays=self.holidays.split())
 
     @property
     def signing_keys_file(self) -> Path:

@@ -18,6 +18,10 @@ class JobKind(StrEnum):
     """Train one model of an audit, unlearn it or not, and leave its outputs."""
     AUDIT = "audit"
     """Gather what the shadows of a finished request left, once the last of them is final."""
+    REPLAY = "replay"
+    """Compute a published deletion again from the same inputs, compare, and publish nothing."""
+    PURGE = "purge"
+    """Remove what still holds the classes of a published deletion, and prove by listings that it is gone."""
 
 
 class JobState(StrEnum):
@@ -81,6 +85,15 @@ class VersionState(StrEnum):
     """Checked, or published by a passed verdict; may be used and downloaded."""
     REFUSED = "refused"
     """The check said no; the problem says why."""
+    QUARANTINED = "quarantined"
+    """It holds a class that was deleted: workers may read it, and callers are led to its successor."""
+    PURGED = "purged"
+    """Its bytes are gone from the store; the row stays, so that the history can be told."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was found good and its weights are still there, for workers at least."""
+        return self in (VersionState.READY, VersionState.QUARANTINED)
 
 
 class DatasetState(StrEnum):

@@ -11,6 +11,7 @@ import app.policies.tables
 import core.ledger.tables
 import core.requests.tables
 import core.signing.tables
+import models_store.lineage.tables
 import models_store.tables  # each import registers its tables
 from core.db.base import Base
 from core.db.session import make_engine

@@ -64,6 +64,7 @@ class MalformedDataset(Invalid):
 
     slug = "malformed-dataset"
     title = "The data set cannot be read"
+    quotes_input = True
 
 
 class UnsafeArchive(MalformedDataset):
@@ -85,3 +86,4 @@ class UnknownDatasetLabel(Invalid):
 
     slug = "unknown-dataset-label"
     title = "The data set has a label the model lacks"
+    quotes_input = True

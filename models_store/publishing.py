@@ -14,6 +14,8 @@ from core.policy.override import Override
 from core.policy.verdict import PassedVerdict
 from core.requests.tables import UnlearnRequest
 from core.states import VersionState
+from models_store.lineage.kinship import relatives
+from models_store.lineage.quarantine import quarantine
 from models_store.registry import add_version, forgotten_classes
 from models_store.tables import ForgottenClass, Model, ModelVersion
 
@@ -45,7 +47,8 @@ def publish_candidate(
 ) -> ModelVersion:
     """Make a candidate the model's next version; the caller holds job and model locked, ends the job, and commits.
 
-    Writes the version with its ledger entry, the classes that left the model, and the version into the request.
+    Writes the version with its ledger entry, the classes that left the model, and the version into the request; and
+    quarantines every version of the lineage that still holds one of them.
 
     Args:
         session: a writing transaction.
@@ -62,6 +65,10 @@ def publish_candidate(
     if held:
         msg = f"Expected no class to leave the model since the candidate was begun, got the class indices {held}."
         raise ForgottenMeanwhile(msg, class_indices=held)
+    base = session.get_one(ModelVersion, candidate.base_version_id)
+    erased = set(candidate.forgotten) - set(base.forgotten)
+    # Before the first ledger entry: rows first, the head last, as everywhere.
+    akin = relatives(session, model, base, erased, lock=True)
     version = add_version(
         session,
         model,
@@ -78,6 +85,7 @@ def publish_candidate(
         **_mark(grounds),
     )
     _note_forgotten(session, version, gone=gone)
+    quarantine(session, version, akin)
     session.get_one(UnlearnRequest, candidate.job_id).new_version_id = version.id
     return version
 

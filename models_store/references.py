@@ -63,7 +63,7 @@ def fitting_references(session: Session, model: Model, classes: Iterable[int]) -
 
 
 def original_of(session: Session, model: Model) -> ModelVersion:
-    """The version that references are measured beside: the newest uploaded one that is ready, else any that is.
+    """The version that references are measured beside: the newest uploaded one that is kept, else any that is ready.
 
     Raises:
         UnknownVersion: the model has no version yet.
@@ -71,7 +71,10 @@ def original_of(session: Session, model: Model) -> ModelVersion:
     """
     query = (
         select(ModelVersion)
-        .where(ModelVersion.model_id == model.id, ModelVersion.state == VersionState.READY)
+        .where(
+            ModelVersion.model_id == model.id,
+            ModelVersion.state.in_([state for state in VersionState if state.is_kept]),
+        )
         .where(ModelVersion.parent_version_id.is_(None))
         .order_by(ModelVersion.number.desc())
         .limit(1)

@@ -10,6 +10,7 @@ from core.clock import database_now
 from core.errors import Conflict, NotFound
 from core.ledger.entries import Record, append
 from core.states import DatasetState, VersionState
+from models_store.lineage.retired import refuse_retired
 from models_store.tables import Dataset, ForgottenClass, Model, ModelAlias, ModelVersion
 
 
@@ -136,13 +137,24 @@ def refuse_unready(dataset: Dataset) -> None:
         raise DatasetNotReady(msg, state=str(dataset.state))
 
 
-def resolve_base(session: Session, model: Model, *, version: int | None, alias: str | None) -> ModelVersion:
+def resolve_base(
+    session: Session, model: Model, *, version: int | None, alias: str | None, for_work: bool = False
+) -> ModelVersion:
     """The version to erase from: the one named by number or alias, else the newest that is ready.
+
+    Args:
+        session: any transaction.
+        model: whose version.
+        version: its number.
+        alias: or its alias.
+        for_work: whether a worker asks on behalf of a request accepted before: it may read what is in quarantine.
 
     Raises:
         UnknownVersion: no such number, or the model has no version yet.
         UnknownAlias: no such alias.
         VersionNotReady: the named version is not ready, or none is.
+        ModelQuarantined: the named version holds a deleted class.
+        ModelPurged: its weights are gone.
     """
     if version is not None:
         found = find_version(session, model, version)
@@ -150,6 +162,9 @@ def resolve_base(session: Session, model: Model, *, version: int | None, alias: 
         found = find_alias(session, model, alias).version
     else:
         return _newest_ready(session, model)
+    if for_work and VersionState(found.state).is_kept:
+        return found
+    refuse_retired(session, found)
     if found.state != VersionState.READY:
         msg = f"Expected a version of {model.name!r} that is ready, got version {found.number}, which is {found.state}."
         raise VersionNotReady(msg, state=str(found.state))
@@ -185,10 +200,16 @@ def refuse_forgotten(session: Session, version: ModelVersion) -> None:
     Raises:
         HoldsForgottenClass: it does.
     """
-    held = sorted(set(forgotten_classes(session, version.model)) - set(version.forgotten))
+    held = sorted(set(forgotten_classes(session, version.model)) - set(version.forgotten) - _measured_clear(version))
     if held:
         msg = f"Expected a version without the deleted class indices {held}, got version {version.number}."
         raise HoldsForgottenClass(msg, class_indices=held)
+
+
+def _measured_clear(version: ModelVersion) -> set[int]:
+    """Deleted classes that the guard measured in this upload and did not find; labels alone measure nothing."""
+    judged = (version.guard or {}).get("classes", [])
+    return {one["index"] for one in judged if one["outcome"] == "clear" and one["basis"] != "label-map"}
 
 
 def add_version(

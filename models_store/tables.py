@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from core.db.base import Base
@@ -57,6 +57,8 @@ class ModelVersion(Base):
     verdict: Mapped[dict[str, Any] | None]
     manifest: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
+    guard: Mapped[dict[str, Any] | None]
+    """What the re-learning guard found in an upload: outcome, and by what each deleted class was judged."""
     overridden_by: Mapped[str | None] = mapped_column(String(128))
     """Who published it although its verdict did not pass. A guard in the database keeps mark and verdict for ever."""
     override_reason: Mapped[str | None] = mapped_column(String(2000))
@@ -64,6 +66,22 @@ class ModelVersion(Base):
 
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
     parent: Mapped["ModelVersion | None"] = relationship(remote_side=[id], lazy="select")
+
+
+class Attestation(Base):
+    """A signed statement about a published version; its bytes never change, and the ledger has their digest."""
+
+    __tablename__ = "attestations"
+    __table_args__ = (UniqueConstraint("version_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(128))
+    kind: Mapped[str] = mapped_column(String(32))
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
 
 
 class ModelAlias(Base):
@@ -147,6 +165,8 @@ class ReferenceState(StrEnum):
     """Checked: it fits, and it lacks the classes; verifications may compare with it."""
     REFUSED = "refused"
     """The check said no; the problem says why."""
+    PURGED = "purged"
+    """Its weights held a class that was deleted, and were removed."""
 
 
 class Reference(Base):

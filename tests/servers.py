@@ -23,6 +23,9 @@ CLAIM_SECONDS = 3 * 60 * 60
 """A claim whose test run was killed ends by itself."""
 
 
+GUARDED = ("checkpoints", "cosignatures", "signing_keys", "attestations")
+"""Tables whose rows never change, beside those named below."""
+
 EMPTYING = (
     # Whoever is still connected could hold a lock, or write later.
     """
@@ -33,7 +36,7 @@ EMPTYING = (
     "ALTER TABLE audit_log DISABLE TRIGGER USER",
     "ALTER TABLE policies DISABLE TRIGGER USER",
     "ALTER TABLE model_versions DISABLE TRIGGER USER",
-    *(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in ("checkpoints", "cosignatures", "signing_keys")),
+    *(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in GUARDED),
     # One statement: foreign keys are checked at its end, so the order of tables does not matter. Nothing but rows goes,
     # which is ten times faster than TRUNCATE.
     """
@@ -55,7 +58,7 @@ EMPTYING = (
     "ALTER TABLE model_versions ENABLE TRIGGER USER",
     *(
         f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{guard}"
-        for table in ("checkpoints", "cosignatures", "signing_keys")
+        for table in GUARDED
         for guard in ("no_change", "no_truncate")
     ),
 )

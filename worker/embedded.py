@@ -9,6 +9,7 @@ from core import log
 from core.db.session import Database
 from core.requests.claims import reap
 from core.settings import Settings
+from core.upkeep import Upkeep
 from worker.aftermath import refuse_unvalidated
 from worker.process import RUNNER
 from worker.signals import STOP_SIGNALS, stopping_on
@@ -57,11 +58,13 @@ def _run_next(supervisor: Supervisor) -> bool:
 
 def _reap(database: Database, settings: Settings, stopped: threading.Event) -> None:
     """Beside the loop, not in it: a long job must not keep others' expired leases alive."""
+    upkeep = Upkeep(database, settings)
     while not stopped.wait(settings.reap_interval.total_seconds()):
         try:
             for job_id in reap(database, backoff=settings.retry_backoff):
                 _log.info("lease.reaped", job_id=str(job_id))
             refuse_unvalidated(database)
+            upkeep.look()
         except SQLAlchemyError as error:
             _log.warning("reap.database_unavailable", error=type(error).__name__)
         except Exception:  # noqa: BLE001 without this thread a dead worker's jobs would stay running for ever

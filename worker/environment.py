@@ -2,6 +2,8 @@
 
 import os
 import platform
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,7 +51,19 @@ def describe(device: torch.device, *, seed: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seed": seed,
         "platform": f"{platform.system()}-{platform.machine()}",
+        "processor": _processor(),
     }
+
+
+def _processor() -> str:
+    """Its name and instruction set: the libraries choose their kernels, and so the order of sums, by them."""
+    name = platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _cores() -> int:

@@ -21,10 +21,12 @@ from models_store.storage import LocalStorage
 from unlearning.errors import UnlearningError
 from worker import problems, validation
 from worker.environment import prepare
-from worker.patience import OUTAGES, patiently
+from worker.patience import patiently
 from worker.pipeline import runner
 from worker.pipeline.context import Context
-from worker.progress import Progress
+from worker.progress import Progress, reporter
+from worker.purging import job as purging
+from worker.replays import job as replays
 from worker.retraining import job as retraining
 from worker.shadows import gathering
 from worker.shadows import job as shadows
@@ -73,6 +75,10 @@ def _work(lease: Lease, database: Database, settings: Settings, must_stop: Calla
         shadows.run(lease, database, storage, settings, must_stop)
     elif lease.kind is JobKind.AUDIT:
         gathering.run(lease, database, storage, settings)
+    elif lease.kind is JobKind.REPLAY:
+        replays.run(lease, database, storage, settings, must_stop)
+    elif lease.kind is JobKind.PURGE:
+        purging.run(lease, database, storage, settings, must_stop)
     else:
         runner.run(_context(lease, database, storage, settings, must_stop))
 
@@ -84,12 +90,6 @@ def _context(
         with database.reading() as session:
             return session.execute(select(Job).where(Job.id == lease.job_id)).scalar_one()
 
-    def report(step: str, percent: int) -> None:
-        try:
-            claims.report_progress(database, lease, step=step, percent=percent)
-        except OUTAGES as error:
-            _log.warning("progress.not_written", error=type(error).__name__)
-
     job = patiently(read, at_most=settings.lease_ttl)
     return Context(
         lease=lease,
@@ -99,7 +99,7 @@ def _context(
         storage=storage,
         settings=settings,
         device=prepare(settings),
-        progress=Progress(report, must_stop),
+        progress=Progress(reporter(database, lease), must_stop),
     )
 
 

@@ -4,8 +4,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from core import log
+from core.db.session import Database
 from core.errors import JobCancelled
+from core.requests import claims
+from core.requests.claims import Lease
 from core.states import Step
+from worker.patience import OUTAGES
 
 PERCENT = {
     Step.LOAD: (0, 5),
@@ -19,6 +24,20 @@ PERCENT = {
 PAUSE_SECONDS = 0.25
 
 Item = TypeVar("Item")
+
+_log = log.get_logger("progress")
+
+
+def reporter(database: Database, lease: Lease) -> Callable[[str, int], None]:
+    """Writes (step, percent) where pollers see it; an outage of the database is logged and let be."""
+
+    def report(step: str, percent: int) -> None:
+        try:
+            claims.report_progress(database, lease, step=step, percent=percent)
+        except OUTAGES as error:
+            _log.warning("progress.not_written", error=type(error).__name__)
+
+    return report
 
 
 class Progress:
@@ -55,7 +74,7 @@ class Progress:
         low, high = PERCENT[self._step]
         percent = int(low + (high - low) * min(1.0, max(0.0, share)))
         now = time.monotonic()
-        if percent != self._last_percent and now - self._last_at >= PAUSE_SECONDS:
+        if percent > self._last_percent and now - self._last_at >= PAUSE_SECONDS:
             self._last_at, self._last_percent = now, percent
             self._report(self._step.value, percent)
 

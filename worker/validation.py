@@ -20,10 +20,13 @@ from models_store.architectures import build, check_input
 from models_store.datasets import DatasetSurvey, survey
 from models_store.errors import UnknownDatasetLabel
 from models_store.input_spec import InputSpec
+from models_store.lineage.watch import watched_classes
 from models_store.storage import LocalStorage
 from models_store.tables import Dataset, DatasetSource, Model, ModelVersion
 from models_store.weights import load_state
+from worker.environment import prepare
 from worker.files import CheckedFile, check_unchanged, checked_files, limits_of
+from worker.guarding.guard import Guard
 from worker.patience import patiently
 from worker.retraining.uploads import reference_of, validate_reference
 
@@ -40,29 +43,51 @@ def validate_weights(lease: Lease, database: Database, storage: LocalStorage, se
 
 
 def validate_version(lease: Lease, database: Database, storage: LocalStorage, settings: Settings) -> None:
-    """Load the uploaded weights into their architecture, strictly."""
+    """Load the uploaded weights into their architecture, strictly; then ask the guard about deleted classes."""
+    while not _validated(lease, database, storage, settings):
+        pass
+
+
+def _validated(lease: Lease, database: Database, storage: LocalStorage, settings: Settings) -> bool:
+    """Whether the answer was written; not if a class left the lineage while the guard was looking for others."""
     with database.reading() as session:
         version = _subject(session, lease, ModelVersion)
         model = version.model
-    problem = None
+    problem, finding = None, None
     try:
         spec = InputSpec.model_validate(model.input_spec)
         check_input(model.architecture, model.architecture_options, len(model.labels), spec)
         network = build(model.architecture, model.architecture_options, len(model.labels), spec.channels)
         load_state(storage.path(version.artifact_sha256), version.artifact_sha256, network)
+        finding = Guard(version, network, database, storage, settings, prepare(settings)).judge()
+        if finding.is_refused(settings.relearning_guard):
+            problem = finding.problem()
     except ServiceError as error:
         problem = error.as_problem()
+    written = False
 
     def write(session: Session) -> None:
+        nonlocal written
         hold(session, lease)
         session.get(Model, model.id, with_for_update=True)
         row = _subject(session, lease, ModelVersion)
+        if finding is not None and tuple(watched_classes(session, row)) != finding.watched:
+            return
         row.state = VersionState.REFUSED if problem else VersionState.READY
         row.problem = problem
-        facts = {"model": row.model.name, "version": row.number, "sha256": row.artifact_sha256}
+        facts: dict[str, Any] = {"model": row.model.name, "version": row.number, "sha256": row.artifact_sha256}
+        if finding is not None and finding.judged:
+            row.guard = finding.as_json(settings.relearning_guard)
+            facts["guard"] = {
+                "outcome": row.guard["outcome"],
+                "judged_by": sorted({one.basis for one in finding.judged}),
+                "num_above": len(finding.above),
+            }
         _end(session, lease, "version.validated", row.tenant, row.state.value, facts, problem)
+        written = True
 
     _commit(database, settings, write)
+    return written
 
 
 def validate_dataset(lease: Lease, database: Database, storage: LocalStorage, settings: Settings) -> None:

@@ -1,16 +1,18 @@
 """`/.well-known/expunge`: which keys this service signs and signed with."""
 
-import base64
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
+from pydantic import Field
 
 from app.audit.conditional import conditional
 from app.dependencies import Held, ReadingSession
 from app.schemas import Out, problems
 from core.signing.dsse import key_hint
+from core.signing.exchange import jwk_of, pem_of
 from core.signing.keyring import Use
+from core.signing.notes import P256
 from core.signing.published import Published, published
 
 router = APIRouter(tags=["audit"])
@@ -23,6 +25,7 @@ class SigningKeyOut(Out):
     valid_from: datetime
     valid_until: datetime | None
     jwk: dict[str, str]
+    pem: str | None = Field(description="For model keys: what `model_signing verify key` takes.")
 
 
 class WellKnown(Out):
@@ -41,8 +44,9 @@ class WellKnown(Out):
 def well_known(held: Held, session: ReadingSession, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """Every public key that ever signed here, and when. Open to everybody.
 
-    `checkpoint` keys sign the ledger's checkpoints, `statement` keys receipts. Pin a key from a channel that you trust
-    once, and check with the pinned one: whoever can change this service can change this page.
+    `checkpoint` keys sign the ledger's checkpoints, `statement` keys receipts and attestations, `model` keys weights.
+    Pin a key from a channel that you trust once, and check with the pinned one: whoever can change this service can
+    change this page.
     """
     ring = held.keys.current()
     shown = WellKnown(
@@ -55,12 +59,12 @@ def well_known(held: Held, session: ReadingSession, if_none_match: Annotated[str
 
 
 def _shown(key: Published) -> SigningKeyOut:
-    encoded = base64.urlsafe_b64encode(key.public.public).rstrip(b"=").decode()
     return SigningKeyOut(
         use=key.use,
         vkey=key.public.vkey,
         keyid=key_hint(key.public),
         valid_from=key.valid_from,
         valid_until=key.valid_until,
-        jwk={"kty": "OKP", "crv": "Ed25519", "x": encoded, "kid": key_hint(key.public)},
+        jwk={**jwk_of(key.public), "kid": key_hint(key.public)},
+        pem=pem_of(key.public) if key.public.kind == P256 else None,
     )

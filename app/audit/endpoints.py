@@ -1,16 +1,13 @@
-"""Routes of the ledger and of reports."""
+"""Routes of the ledger."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.audit import service
-from app.audit.negotiation import prefers_html
-from app.audit.pages import plot_of, report_page
-from app.audit.report import compile_report
-from app.audit.schemas import EntriesOut, ReportOut
+from app.audit.schemas import EntriesOut
 from app.dependencies import Caller, Held, ReadingSession, caller
 from app.schemas import problems
 from core.ledger.sealing import newest_checkpoint
@@ -56,50 +53,3 @@ def export(who: Annotated[Caller, caller("audit:read")], held: Held) -> Streamin
         media_type="application/json",
         headers={"Content-Disposition": 'attachment; filename="expunge-ledger.json"'},
     )
-
-
-@router.get(
-    "/report",
-    operation_id="report_request",
-    response_model=ReportOut,
-    responses={200: {"content": {"text/html": {}}}, **problems(404)},
-)
-def report(
-    who: Annotated[Caller, caller("audit:read")],
-    session: ReadingSession,
-    request: Annotated[UUID, Query(description="Id of the request.")],
-    as_format: Annotated[Literal["json", "html"] | None, Query(alias="format")] = None,
-    accept: Annotated[str | None, Header()] = None,
-) -> Response:
-    """Who asked for what when, what was done, what was measured, and which ledger entries say so.
-
-    JSON, or a page for people when `Accept` prefers `text/html` (or with `?format=html`).
-    """
-    compiled = compile_report(session, who.tenant, request)
-    if as_format == "html" or (as_format is None and prefers_html(accept)):
-        answer: Response = report_page(compiled)
-    else:
-        answer = Response(compiled.model_dump_json(), media_type="application/json")
-    answer.headers["Vary"] = "Accept"
-    return answer
-
-
-@router.get(
-    "/report/plots/{name}",
-    operation_id="report_plot",
-    response_class=Response,
-    responses={200: {"content": {"image/svg+xml": {}}, "description": "The plot."}, **problems(404)},
-)
-def plot(
-    who: Annotated[Caller, caller("audit:read")],
-    session: ReadingSession,
-    name: Annotated[str, Path(max_length=64, description="Name of the plot, without extension.")],
-    request: Annotated[UUID, Query(description="Id of the request.")],
-) -> Response:
-    """One plot of the report as SVG, for documents of your own.
-
-    `class-accuracy`, `confusion`, `membership-roc`, `few-shot` or `layers`, as far as the request's result holds the
-    numbers; `curves` in the report's JSON has the same numbers.
-    """
-    drawn = plot_of(compile_report(session, who.tenant, request), name)
-    return Response(drawn.svg, media_type="image/svg+xml")

@@ -1,6 +1,7 @@
 """Routes of proofs."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
@@ -11,9 +12,15 @@ from app.dependencies import Caller, Held, caller
 from app.schemas import problems
 
 router = APIRouter(prefix="/audit", tags=["audit"])
+of_requests = APIRouter(prefix="/unlearn", tags=["unlearn"])
 
 MOST = 2**63 - 1
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "It is as the ETag in If-None-Match says."}}
+PROOF_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "A proof file (C2SP)."},
+    **NOT_MODIFIED,
+    **problems(404),
+}
 Reader = Annotated[Caller, caller("audit:read")]
 IfNoneMatch = Annotated[str | None, Header()]
 Size = Annotated[
@@ -64,11 +71,7 @@ def consistency(
     "/entries/{index}/tlog-proof",
     operation_id="show_entry_proof",
     response_class=Response,
-    responses={
-        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "A proof file (C2SP)."},
-        **NOT_MODIFIED,
-        **problems(404),
-    },
+    responses=PROOF_FILE,
 )
 def entry_proof(
     index: Annotated[int, Path(ge=0, le=MOST, description="Number of the entry.")],
@@ -81,3 +84,18 @@ def entry_proof(
     The file has the entry's bytes, its number, the hashes and the signed checkpoint they lead to.
     """
     return conditional(service.entry_proof(held, who, index), TEXT, if_none_match)
+
+
+@of_requests.get(
+    "/{request_id}/proof.tlog-proof",
+    operation_id="show_request_proof",
+    response_class=Response,
+    responses=PROOF_FILE,
+)
+def request_proof(request_id: UUID, who: Reader, held: Held, if_none_match: IfNoneMatch = None) -> Response:
+    """The newest ledger entry about a request with everything that proves it, as one file.
+
+    For a published request whose story is over that is its last word; `GET /audit/entries?request=` lists all of them,
+    and each has its own proof file. `expunge verify FILE --key KEY` checks it. 404 while no key signs checkpoints.
+    """
+    return conditional(service.request_proof(held, who, request_id), TEXT, if_none_match)

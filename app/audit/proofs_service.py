@@ -1,6 +1,8 @@
 """Making proofs from the stored hashes, towards a checkpoint where one is signed."""
 
-from sqlalchemy import select
+from uuid import UUID
+
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.audit.proofs_schemas import ConsistencyOut, InclusionOut
@@ -12,6 +14,7 @@ from core.ledger.nodes import consistency_proof, inclusion_proof
 from core.ledger.sealing import NoCheckpoint
 from core.ledger.tables import LedgerEntry, LedgerHead, StoredCheckpoint
 from core.ledger.tlog_proof import write_proof
+from core.requests.repository import find_request
 
 
 class UnknownEntry(NotFound):
@@ -84,6 +87,20 @@ def entry_proof(held: Resources, who: Caller, index: int) -> str:
     with held.database.reading() as session:
         proof = inclusion_proof(session, index, signed.size)
     return write_proof(leaf, index, proof.hashes, signed.note)
+
+
+def request_proof(held: Resources, who: Caller, request_id: UUID) -> str:
+    """The newest entry about one of the caller's requests as a proof file.
+
+    Raises:
+        UnknownRequest: the tenant has none with this id.
+        NoCheckpoint: no key signs checkpoints.
+    """
+    with held.database.reading() as session:
+        find_request(session, who.tenant, request_id)
+        about = (LedgerEntry.request_id == request_id, LedgerEntry.tenant == who.tenant)
+        newest = session.execute(select(func.max(LedgerEntry.seq)).where(*about)).scalar_one()
+    return entry_proof(held, who, newest)
 
 
 def _size(held: Resources, wanted: int | None, parameter: str, *, covering: int) -> int:

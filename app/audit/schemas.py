@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.audit.curves import Curves
 from app.audit.measures import MeasureRow
+from app.reports.schemas import Accounted
 from app.schemas import Out
 from app.unlearn.schemas import ClassOut, StepOut
 from core.states import JobState
@@ -135,6 +136,7 @@ class ReportOut(Out):
     subject_reference: str | None
     external_reference: str | None
     note: str | None
+    erased_at: datetime | None = Field(None, description="When its key and personal data were destroyed.")
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int
@@ -159,4 +161,5 @@ class ReportOut(Out):
     environment: dict[str, Any]
     problem: dict[str, Any] | None
     ledger: list[ReportEntry]
+    accounted: Accounted | None = None
     statement: str

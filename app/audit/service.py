@@ -39,10 +39,11 @@ def own_entries(session: Session, tenant: str, *, start: int, limit: int, reques
     """One page of the tenant's entries from number `start` on, by number."""
     head = read_head(session)
     # What was appended after the head was read would lie outside the tree that the page names.
-    query = _from(start).where(LedgerEntry.tenant == tenant, LedgerEntry.seq < head.tree_size).limit(limit + 1)
-    if request is not None:
-        query = query.where(LedgerEntry.request_id == request)
-    rows = list(session.execute(query).scalars())
+    if request is None:
+        query = _from(start).where(LedgerEntry.tenant == tenant, LedgerEntry.seq < head.tree_size).limit(limit + 1)
+        rows = list(session.execute(query).scalars())
+    else:
+        rows = [entry for entry in entries_of(session, request, tenant) if start <= entry.seq < head.tree_size]
     shown = [_shown(row) for row in rows[:limit]]
     following = _next(rows[limit].seq, limit, request) if len(rows) > limit else None
     return EntriesOut(tree_size=head.tree_size, root=head.root, entries=shown, next=following)
@@ -50,8 +51,9 @@ def own_entries(session: Session, tenant: str, *, start: int, limit: int, reques
 
 def entries_of(session: Session, request: UUID, tenant: str) -> list[LedgerEntry]:
     """Every entry about one request."""
-    query = _from(0).where(LedgerEntry.request_id == request, LedgerEntry.tenant == tenant)
-    return list(session.execute(query).scalars())
+    # Without the tenant in the query: SQLite would look through all of a tenant's entries to find these.
+    query = select(LedgerEntry).where(LedgerEntry.request_id == request).order_by(LedgerEntry.seq)
+    return [entry for entry in session.execute(query).scalars() if entry.tenant == tenant]
 
 
 def refuse_foreign_ledger(session: Session, who: Caller) -> None:

@@ -36,7 +36,12 @@ Scope = Literal[
     "audit:read",
     "policies:read",
     "policies:write",
+    "subjects:read",
+    "subjects:erase",
+    "deadlines:write",
     "override",
+    "break-glass",
+    "purge",
     "admin",
 ]
 SCOPES: tuple[str, ...] = get_args(Scope)

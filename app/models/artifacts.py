@@ -7,6 +7,8 @@ inode, modification time and size for as long as this process lives.
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import BinaryIO
 from weakref import WeakKeyDictionary
@@ -17,8 +19,14 @@ from app.models.service import ready_version
 from app.resources import Resources
 from core.errors import DigestMismatch
 from core.ledger.entries import Record, append
+from core.states import VersionState
+from models_store.attesting import artifact_name
 from models_store.errors import UnknownBlob
-from models_store.storage import Storage
+from models_store.lineage.break_glass import Reason, break_glass, refuse_unquarantined
+from models_store.lineage.holders import holder_of
+from models_store.lineage.retired import ModelPurged
+from models_store.registry import find_model, find_version
+from models_store.storage import Storage, StoredBlob
 from models_store.tables import ModelVersion
 
 CHUNK_BYTES = 1 << 20
@@ -107,23 +115,68 @@ def open_artifact(held: Resources, who: Caller, name: str, number: int) -> Downl
         UnknownModel: the tenant has no model of this name.
         UnknownVersion: the model has no such version.
         VersionNotReady: it is still being checked, or was refused.
+        ModelQuarantined: it holds a deleted class.
+        ModelPurged: its bytes are gone on purpose.
         DigestMismatch: the stored bytes are damaged or gone; the ledger says so from now on.
     """
-    checked = _CHECKED.setdefault(held, CheckedFiles())
     with held.database.reading() as session:
         version = ready_version(session, who, name, number)
+    return _opened(held, version)
+
+
+def open_behind_glass(held: Resources, who: Caller, name: str, number: int, reason: Reason) -> Download:
+    """Open the weights of a version in quarantine; the ledger says so before this returns. The caller closes them.
+
+    Raises:
+        UnknownModel: the tenant has no model of this name.
+        UnknownVersion: the model has no such version.
+        NotQuarantined: it is not in quarantine.
+        ModelPurged: its bytes are gone on purpose.
+        DigestMismatch: the stored bytes are damaged or gone.
+    """
+    with held.database.reading() as session:
+        version = find_version(session, find_model(session, who.tenant, name), number)
+        refuse_unquarantined(session, version)
+    download = _opened(held, version)
+    try:
+        with held.database.writing() as session:
+            found = find_version(session, find_model(session, who.tenant, name), number)
+            break_glass(session, found, reason, actor=who.actor)
+    except BaseException:
+        download.file.close()
+        raise
+    return download
+
+
+@contextmanager
+def purged_stay_out(held: Resources, who: Caller, blob: StoredBlob) -> Iterator[None]:
+    """Remove uploaded bytes again that turn out to have been purged, unless somebody needs them."""
+    try:
+        yield
+    except ModelPurged:
+        with held.database.reading() as session:
+            holder = holder_of(session, who.tenant, blob.sha256)
+        if holder is None:
+            held.storage.remove(blob.sha256)
+        raise
+
+
+def _opened(held: Resources, version: ModelVersion) -> Download:
+    checked = _CHECKED.setdefault(held, CheckedFiles())
     try:
         file, size_bytes = checked.open(held.storage, version.artifact_sha256)
     except DigestMismatch as damage:
         _report(held, checked, version, damage)
         raise
-    return Download(file, version.artifact_sha256, size_bytes, f"{name}-v{number}.safetensors", _marks(version))
+    return Download(file, version.artifact_sha256, size_bytes, artifact_name(version), _marks(version))
 
 
 def _marks(version: ModelVersion) -> dict[str, str]:
     marks = {}
     if version.verdict is not None:
         marks["Expunge-Verdict"] = str(version.verdict["outcome"])
+    if version.state == VersionState.QUARANTINED:
+        marks["Expunge-State"] = version.state
     if version.overridden_by is not None:
         marks["Expunge-Overridden-By"] = version.overridden_by
     return marks

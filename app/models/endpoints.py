@@ -8,13 +8,15 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.dependencies import Caller, Held, Paging, ReadingSession, WritingSession, caller
 from app.models import aliases, service, views
-from app.models.artifacts import open_artifact
+from app.models.artifacts import open_artifact, open_behind_glass, purged_stay_out
 from app.models.download import MEDIA_TYPE, answer
 from app.models.paging import position
 from app.models.schemas import (
     AliasList,
     AliasOut,
     AliasPath,
+    BreakGlassIn,
+    LabelList,
     ModelOut,
     ModelPage,
     NamePath,
@@ -30,6 +32,8 @@ from app.preconditions import Preconditions, etag
 from app.resources import Resources
 from app.schemas import problems
 from models_store.headers import MAX_HEADER_BYTES, read_header
+from models_store.lineage.break_glass import Reason
+from models_store.lineage.labels import retired_labels
 from models_store.registry import find_alias, find_model, find_version, forgotten_classes
 from models_store.storage import StoredBlob
 
@@ -51,11 +55,12 @@ ARTIFACT_ANSWERS: Answers = {
     200: {"description": "The whole file.", **BINARY},
     206: {"description": "The range asked for.", **BINARY},
     304: {"description": "The caller has it already."},
-    **problems(404, 409, 416),
+    **problems(404, 409, 410, 416),
 }
+BREAK_GLASS_ANSWERS: Answers = {200: {"description": "The whole file.", **BINARY}, **problems(404, 409, 410, 413, 415)}
 UPLOAD_ANSWERS: Answers = {
     200: {"model": VersionOut, "description": "These bytes are a version already."},
-    **problems(400, 404, 413),
+    **problems(400, 404, 410, 413),
 }
 ALIAS_ANSWERS: Answers = {
     201: {"model": AliasOut, "description": "The alias is new."},
@@ -102,7 +107,7 @@ def register_model(body: RegisterModel, who: Writer, session: WritingSession, re
     """
     model = service.register(session, who, body)
     response.headers["Location"] = views.model_url(model.name)
-    return views.model_out(model, {}, [])
+    return views.model_out(model, {}, [], service.origin_of(session, model))
 
 
 @router.get("", operation_id="list_models", responses=problems())
@@ -115,7 +120,8 @@ def list_models(who: Reader, session: ReadingSession, page: Paging) -> ModelPage
 def show_model(name: NamePath, who: Reader, session: ReadingSession) -> ModelOut:
     """A model with its labels, its aliases, and the classes deleted from it."""
     model = find_model(session, who.tenant, name)
-    return views.model_out(model, forgotten_classes(session, model), service.aliases_of(session, model))
+    aliases, origin = service.aliases_of(session, model), service.origin_of(session, model)
+    return views.model_out(model, forgotten_classes(session, model), aliases, origin)
 
 
 @router.put(
@@ -132,11 +138,11 @@ def upload_weights(name: NamePath, blob: ReceivedWeights, who: Writer, held: Hel
     architecture and are finite is judged by a worker: the version is `validating`, then `ready` or `refused`.
     """
     # Its own transaction, opened only now: on SQLite a writer holds everybody else up.
-    with held.database.writing() as session:
+    with purged_stay_out(held, who, blob), held.database.writing() as session:
         version, is_queued = service.add_upload(session, who, name, blob, held.settings.max_attempts)
         response.status_code = 202 if is_queued else 200
         response.headers["Location"] = views.version_url(version.model, version.number)
-        return views.version_out(version)
+        return views.version_out(session, version)
 
 
 @router.get("/{name}/versions", operation_id="list_versions", responses=problems(404))
@@ -144,13 +150,23 @@ def list_versions(name: NamePath, who: Reader, session: ReadingSession, page: Pa
     """The model's versions by number, with their lineage."""
     model = find_model(session, who.tenant, name)
     versions = service.versions_after(session, model, position(page.after), page.limit)
-    return views.version_page(model, versions, page.limit)
+    return views.version_page(session, model, versions, page.limit)
 
 
 @router.get("/{name}/versions/{number}", operation_id="show_version", responses=problems(404))
 def show_version(name: NamePath, number: NumberPath, who: Reader, session: ReadingSession) -> VersionOut:
-    """A version: its state, digest, parent, the request that made it and that request's verdict."""
-    return views.version_out(find_version(session, find_model(session, who.tenant, name), number))
+    """A version: its state, digest, parent, the request that made it and that request's verdict.
+
+    One in quarantine says why, and what takes its place.
+    """
+    return views.version_out(session, find_version(session, find_model(session, who.tenant, name), number))
+
+
+@router.get("/{name}/versions/{number}/labels", operation_id="list_labels", responses=problems(404))
+def list_labels(name: NamePath, number: NumberPath, who: Reader, session: ReadingSession) -> LabelList:
+    """What each output of the version stands for. The label of a deleted class is retired; its index stays."""
+    version = find_version(session, find_model(session, who.tenant, name), number)
+    return views.label_list(version, retired_labels(session, version))
 
 
 @router.get(
@@ -164,6 +180,9 @@ def download_artifact(name: NamePath, number: NumberPath, who: Downloader, held:
 
     The ETag is the SHA-256 of the file and `Repr-Digest` says it again on every answer, so that a download resumed with
     `Range` and `If-Range` can be checked as a whole. The stored bytes are read again and compared before they are sent.
+
+    A version that holds a deleted class is gone (410, `model-quarantined`, later `model-purged`); `successor` names
+    what takes its place.
     """
     return answer(open_artifact(held, who, name, number), request.method, request.headers)
 
@@ -177,6 +196,28 @@ def download_artifact(name: NamePath, number: NumberPath, who: Downloader, held:
 def describe_artifact(name: NamePath, number: NumberPath, who: Downloader, held: Held, request: Request) -> Response:
     """The headers of the download without its content."""
     return answer(open_artifact(held, who, name, number), request.method, request.headers)
+
+
+@router.post(
+    "/{name}/versions/{number}/break-glass",
+    operation_id="break_glass",
+    response_class=Response,
+    responses=BREAK_GLASS_ANSWERS,
+)
+def break_glass(
+    name: NamePath,
+    number: NumberPath,
+    body: BreakGlassIn,
+    who: Annotated[Caller, caller("break-glass")],
+    held: Held,
+    request: Request,
+) -> Response:
+    """Download the weights of a version in quarantine, and say why.
+
+    Needs the scope `break-glass` by name: `admin` does not hold it. Who did it and when stands in the ledger before the
+    first byte leaves; the reason stays beside the version.
+    """
+    return answer(open_behind_glass(held, who, name, number, Reason(body.reason)), request.method, {})
 
 
 @router.get("/{name}/aliases", operation_id="list_aliases", responses=problems(404))

@@ -2,15 +2,17 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Path
-from pydantic import AfterValidator, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstraints
 
 from app.schemas import MAX_INTEGER, In, Out, Text
+from core.policy.override import FEWEST_LETTERS, MOST_LETTERS
 from core.states import VersionState
 from models_store.input_spec import InputSpec
+from models_store.lineage.tables import Relation
 
 MAX_LABELS = 100_000
 
@@ -54,12 +56,26 @@ OptionValue = (
 )
 
 
+class OriginIn(In):
+    model: Annotated[Text, Field(max_length=128, description="Name of a registered model.")]
+    version: Annotated[StrictInt, Field(ge=1, le=MAX_INTEGER)]
+
+
+class OriginOut(Out):
+    model: str
+    version: int
+
+
 class RegisterModel(In):
     name: Name
     architecture: Annotated[Text, Field(min_length=1, max_length=128, examples=["cifar/resnet18"])]
     architecture_options: Annotated[dict[OptionName, OptionValue], Field(max_length=16, default_factory=dict)]
     labels: Annotated[Labels, Field(description="Names of the classes in the order of the outputs.")]
     input: InputSpec
+    derived_from: Annotated[
+        OriginIn | None,
+        Field(description="The version it was made from, as by fine-tuning: classes deleted there are watched here."),
+    ] = None
 
 
 class SetAlias(In):
@@ -76,6 +92,7 @@ class ForgottenOut(Out):
 class AliasOut(Out):
     name: str
     version: int
+    state: Annotated[VersionState, Field(description="Of the version: in quarantine, the alias resolves no more.")]
     revision: Annotated[int, Field(description="Changes with every move; its ETag.")]
     updated_at: datetime
     links: dict[str, str]
@@ -96,8 +113,12 @@ class ModelItem(Out):
 
 class ModelOut(ModelItem):
     architecture_options: dict[str, Any]
-    labels: list[str]
+    labels: Annotated[
+        list[str | None],
+        Field(description="In the order of the outputs; null where a deleted class was: its label is retired."),
+    ]
     input: dict[str, Any]
+    derived_from: OriginOut | None
     forgotten: Annotated[list[ForgottenOut], Field(description="Classes deleted for good.")]
     aliases: list[AliasOut]
 
@@ -114,6 +135,57 @@ class VerdictSummary(Out):
     decided_by: list[str]
 
 
+class SuccessorOut(Out):
+    model: str
+    version: int
+    sha256: str
+    links: dict[str, str]
+
+
+class QuarantineOut(Out):
+    """Why a version may no longer be downloaded. The first reason; later requests may have added to it."""
+
+    at: datetime
+    request: Annotated[UUID, Field(description="The request that deleted a class it holds.")]
+    relation: Annotated[Relation, Field(description="How it is akin to the version that request published.")]
+    class_indices: Annotated[list[int], Field(description="Deleted classes it holds, of every such request.")]
+    requests: Annotated[list[UUID], Field(description="Every such request, the first one first.")]
+    why: str
+    successor: Annotated[SuccessorOut | None, Field(description="What takes its place now.")]
+
+
+class AccuracyOut(Out):
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class GuardedClassOut(Out):
+    index: int
+    request: Annotated[UUID, Field(description="The request that deleted the class.")]
+    basis: Annotated[
+        Literal["digest", "test-samples", "prototypes", "label-map"],
+        Field(description="By what it was judged; `label-map` measures nothing."),
+    ]
+    outcome: Literal["clear", "above", "unmeasured"]
+    limit: Annotated[float, Field(description="The largest accuracy that the policy of the deletion lets pass.")]
+    accuracy: AccuracyOut | None
+
+
+class GuardOut(Out):
+    outcome: Literal["clear", "flagged", "refused", "unmeasured"]
+    classes: list[GuardedClassOut]
+
+
+class BreakGlassIn(In):
+    # Stripped, because a row of spaces is no reason; its length is judged by `Reason`.
+    reason: Annotated[Text, StringConstraints(strip_whitespace=True)] = Field(
+        description="Why quarantined weights are needed. Kept beside the version.",
+        json_schema_extra={"minLength": FEWEST_LETTERS, "maxLength": MOST_LETTERS},
+    )
+
+
 class VersionOut(Out):
     model: str
     version: int
@@ -127,8 +199,23 @@ class VersionOut(Out):
     overridden_by: Annotated[str | None, Field(description="Who published it although its verdict did not pass.")]
     override_reason: str | None
     problem: Annotated[dict[str, Any] | None, Field(description="Why it was refused.")]
+    guard: Annotated[
+        GuardOut | None, Field(description="What the re-learning guard found; null for what was published here.")
+    ]
+    quarantine: Annotated[QuarantineOut | None, Field(description="Why it may no longer be downloaded.")]
     created_at: datetime
     links: dict[str, str]
+
+
+class LabelOut(Out):
+    index: int
+    label: Annotated[str | None, Field(description="Null once it is retired.")]
+    state: Literal["in-use", "retired"]
+    request: Annotated[UUID | None, Field(description="The request that deleted the class.")]
+
+
+class LabelList(Out):
+    items: Annotated[list[LabelOut], Field(description="One for each output, in their order.")]
 
 
 class VersionPage(Out):

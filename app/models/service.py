@@ -1,5 +1,7 @@
 """Registering models, adding uploaded versions, finding what is to be shown or sent."""
 
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
@@ -7,13 +9,15 @@ from sqlalchemy.orm import Session, selectinload
 from app.dependencies import Caller
 from app.models.schemas import RegisterModel
 from core.clock import database_now
-from core.errors import Conflict
+from core.errors import Conflict, NotFound
 from core.ledger.entries import Record, append
 from core.requests.repository import enqueue
 from core.requests.tables import Job
 from core.states import JobKind, JobState, VersionState
 from models_store.catalogue import check_architecture
 from models_store.errors import InvalidArchitectureOption, UnknownArchitecture
+from models_store.lineage.retired import RETIRED, refuse_retired
+from models_store.lineage.tables import ModelOrigin
 from models_store.registry import VersionNotReady, add_version, find_model, find_version
 from models_store.storage import StoredBlob
 from models_store.tables import Model, ModelAlias, ModelVersion
@@ -32,6 +36,8 @@ def register(session: Session, who: Caller, body: RegisterModel) -> Model:
     Raises:
         UnknownArchitecture: the catalogue does not have it.
         InvalidArchitectureOption: the architecture does not take an option, or not this value.
+        UnknownModel: the tenant has no model of the name that it is said to come from.
+        UnknownVersion: that model has no such version.
         NameTaken: the tenant has a model of this name; also for all but one of those who try at once.
     """
     _check_architecture(body)
@@ -46,16 +52,46 @@ def register(session: Session, who: Caller, body: RegisterModel) -> Model:
         created_at=database_now(session),
         last_version=0,
     )
+    origin = _origin(session, who, body)
     session.add(model)
     try:
         session.flush()
     except IntegrityError as error:
         msg = f"Expected a name that is free, got {body.name!r}, which is a model already."
         raise NameTaken(msg, pointer="#/name", links={"model": f"/models/{body.name}"}) from error
+    if origin is not None:
+        row = ModelOrigin(
+            model_id=model.id,
+            version_id=origin.id,
+            tenant=who.tenant,
+            actor=who.actor,
+            created_at=model.created_at,
+        )
+        session.add(row)
     # Labels can name people; they stay out of the ledger, hashed too, because a hash of them could be guessed.
-    data = {"model": model.name, "architecture": model.architecture, "num_labels": len(model.labels)}
+    data: dict[str, Any] = {"model": model.name, "architecture": model.architecture, "num_labels": len(model.labels)}
+    if origin is not None:
+        data["derived_from"] = {"model": origin.model.name, "version": origin.number, "sha256": origin.artifact_sha256}
     append(session, Record(type="model.registered", tenant=who.tenant, actor=who.actor, data=data))
     return model
+
+
+def _origin(session: Session, who: Caller, body: RegisterModel) -> ModelVersion | None:
+    if body.derived_from is None:
+        return None
+    try:
+        return find_version(
+            session, find_model(session, who.tenant, body.derived_from.model), body.derived_from.version
+        )
+    except NotFound as error:
+        error.pointer = "#/derived_from"
+        raise
+
+
+def origin_of(session: Session, model: Model) -> ModelVersion | None:
+    """The version that a model was declared to come from."""
+    query = select(ModelVersion).join(ModelOrigin, ModelOrigin.version_id == ModelVersion.id)
+    return session.execute(query.where(ModelOrigin.model_id == model.id)).scalar_one_or_none()
 
 
 def _check_architecture(body: RegisterModel) -> None:
@@ -108,8 +144,10 @@ def add_upload(
 
     Raises:
         UnknownModel: the tenant has no model of this name.
+        ModelPurged: these bytes held a deleted class, and were removed for good.
     """
     model = find_model(session, who.tenant, name, lock=True)
+    _refuse_purged_bytes(session, who, blob.sha256)
     version = _version_of(session, model, blob.sha256)
     if version is not None and not _awaits_validation_in_vain(session, version):
         return version, False
@@ -134,6 +172,17 @@ def add_upload(
     return version, True
 
 
+def _refuse_purged_bytes(session: Session, who: Caller, sha256: str) -> None:
+    query = select(ModelVersion).where(
+        ModelVersion.tenant == who.tenant,
+        ModelVersion.artifact_sha256 == sha256,
+        ModelVersion.state == VersionState.PURGED,
+    )
+    purged = session.execute(query.limit(1)).scalar_one_or_none()
+    if purged is not None:
+        refuse_retired(session, purged)
+
+
 def ready_version(session: Session, who: Caller, name: str, number: int) -> ModelVersion:
     """A version that may be downloaded.
 
@@ -141,9 +190,24 @@ def ready_version(session: Session, who: Caller, name: str, number: int) -> Mode
         UnknownModel: the tenant has no model of this name.
         UnknownVersion: the model has no such version.
         VersionNotReady: it is still being checked, or was refused.
+        ModelQuarantined: it holds a deleted class.
+        ModelPurged: its bytes are gone.
+    """
+    version = checked_version(session, who, name, number)
+    refuse_retired(session, version)
+    return version
+
+
+def checked_version(session: Session, who: Caller, name: str, number: int) -> ModelVersion:
+    """A version that was found good once, whether or not it has been retired since: what is said about it holds on.
+
+    Raises:
+        UnknownModel: the tenant has no model of this name.
+        UnknownVersion: the model has no such version.
+        VersionNotReady: it is still being checked, or was refused.
     """
     version = find_version(session, find_model(session, who.tenant, name), number)
-    if version.state != VersionState.READY:
+    if version.state not in (VersionState.READY, *RETIRED):
         msg = f"Expected a version that is ready, got version {number} of {name!r}, which is {version.state}."
         raise VersionNotReady(msg, state=str(version.state))
     return version

@@ -4,18 +4,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from app.models.schemas import (
     AliasList,
     AliasOut,
     ForgottenOut,
+    GuardOut,
+    LabelList,
+    LabelOut,
     ModelItem,
     ModelOut,
     ModelPage,
+    OriginOut,
+    QuarantineOut,
+    SuccessorOut,
     VerdictSummary,
     VersionOut,
     VersionPage,
 )
 from core.states import VersionState
+from models_store.lineage.retired import quarantines_of, successor_json, successor_of
+from models_store.lineage.tables import Quarantine
 from models_store.tables import Model, ModelAlias, ModelVersion
 
 
@@ -46,13 +56,16 @@ def model_item(model: Model) -> ModelItem:
     )
 
 
-def model_out(model: Model, forgotten: Mapping[int, UUID], aliases: Sequence[ModelAlias]) -> ModelOut:
+def model_out(
+    model: Model, forgotten: Mapping[int, UUID], aliases: Sequence[ModelAlias], origin: ModelVersion | None
+) -> ModelOut:
     """A model with everything."""
     return ModelOut(
         **dict(model_item(model)),
         architecture_options=model.architecture_options,
-        labels=model.labels,
+        labels=[None if index in forgotten else label for index, label in enumerate(model.labels)],
         input=model.input_spec,
+        derived_from=None if origin is None else OriginOut(model=origin.model.name, version=origin.number),
         forgotten=[
             ForgottenOut(index=index, label=model.labels[index], request=job, links={"request": f"/unlearn/{job}"})
             for index, job in sorted(forgotten.items())
@@ -69,8 +82,13 @@ def model_page(models: Sequence[Model], limit: int) -> ModelPage:
     return ModelPage(items=[model_item(model) for model in items], next=after)
 
 
-def version_out(version: ModelVersion) -> VersionOut:
+def version_out(session: Session, version: ModelVersion) -> VersionOut:
     """A version."""
+    rows = quarantines_of(session, [version.id]).get(version.id, [])
+    return _version_out(version, _quarantine(session, rows))
+
+
+def _version_out(version: ModelVersion, quarantine: QuarantineOut | None) -> VersionOut:
     return VersionOut(
         model=version.model.name,
         version=version.number,
@@ -84,17 +102,53 @@ def version_out(version: ModelVersion) -> VersionOut:
         overridden_by=version.overridden_by,
         override_reason=version.override_reason,
         problem=version.problem,
+        guard=None if version.guard is None else GuardOut.model_validate(version.guard),
+        quarantine=quarantine,
         created_at=version.created_at,
         links=_version_links(version),
     )
 
 
-def version_page(model: Model, versions: Sequence[ModelVersion], limit: int) -> VersionPage:
+def _quarantine(session: Session, rows: Sequence[Quarantine]) -> QuarantineOut | None:
+    if not rows:
+        return None
+    first, held = rows[0], sorted({index for row in rows for index in row.class_indices})
+    classes = "a class" if len(held) == 1 else f"{len(held)} classes"
+    successor = successor_json(successor_of(session, first))
+    return QuarantineOut(
+        at=first.at,
+        request=first.job_id,
+        relation=first.relation,
+        class_indices=held,
+        requests=[row.job_id for row in rows],
+        why=f"It holds {classes} that {'a request' if len(rows) == 1 else 'requests'} deleted from its lineage.",
+        successor=None if successor is None else SuccessorOut.model_validate(successor),
+    )
+
+
+def version_page(session: Session, model: Model, versions: Sequence[ModelVersion], limit: int) -> VersionPage:
     """A page of versions; `versions` holds one more than fits if there is a next page."""
     items, after = versions[:limit], None
     if len(versions) > limit:
         after = f"{model_url(model.name)}/versions?limit={limit}&after={items[-1].number}"
-    return VersionPage(items=[version_out(version) for version in items], next=after)
+    rows = quarantines_of(session, [version.id for version in items])
+    shown = [_version_out(version, _quarantine(session, rows.get(version.id, []))) for version in items]
+    return VersionPage(items=shown, next=after)
+
+
+def label_list(version: ModelVersion, retired: Mapping[int, UUID]) -> LabelList:
+    """The labels of a version's outputs."""
+    return LabelList(
+        items=[
+            LabelOut(
+                index=index,
+                label=None if index in retired else label,
+                state="retired" if index in retired else "in-use",
+                request=retired.get(index),
+            )
+            for index, label in enumerate(version.model.labels)
+        ]
+    )
 
 
 def alias_out(model: Model, alias: ModelAlias) -> AliasOut:
@@ -102,6 +156,7 @@ def alias_out(model: Model, alias: ModelAlias) -> AliasOut:
     return AliasOut(
         name=alias.name,
         version=alias.version.number,
+        state=alias.version.state,
         revision=alias.revision,
         updated_at=alias.updated_at,
         links={"self": alias_url(model, alias.name), "version": version_url(model, alias.version.number)},
@@ -120,11 +175,16 @@ def _model_links(name: str) -> dict[str, str]:
 
 def _version_links(version: ModelVersion) -> dict[str, str]:
     links = {"self": version_url(version.model, version.number), "model": model_url(version.model.name)}
+    links["labels"] = f"{links['self']}/labels"
     if version.state == VersionState.READY:
         links["artifact"] = f"{links['self']}/artifact"
+    if version.state == VersionState.QUARANTINED:
+        links["break_glass"] = f"{links['self']}/break-glass"
     if version.parent is not None:
         links["parent"] = version_url(version.model, version.parent.number)
     if version.job_id is not None:
+        links["attestations"] = f"{links['self']}/attestations"
+        links["model_signature"] = f"{links['self']}/model.sig"
         links["request"] = f"/unlearn/{version.job_id}"
     return links
 

@@ -11,8 +11,8 @@ from app.preconditions import matches_weakly
 from app.schemas import problems
 from app.unlearn import events, idempotency, overriding, service, submission
 from app.unlearn.idempotency import IdempotencyKey
-from app.unlearn.receipts import BodyDigest, receipt_for
-from app.unlearn.schemas import OverrideIn, Progress, UnlearnIn, UnlearnList, UnlearnOut
+from app.unlearn.receipts import RawBody, receipt_for
+from app.unlearn.schemas import OverrideIn, Progress, Sort, UnlearnIn, UnlearnList, UnlearnOut
 from app.unlearn.views import show, show_all
 from core.policy.override import Override
 from core.requests.repository import find_request
@@ -34,7 +34,7 @@ def submit(
     body: UnlearnIn,
     key: IdempotencyKey,
     who: Annotated[Caller, caller("requests:submit")],
-    digest: BodyDigest,
+    raw: RawBody,
     session: WritingSession,
     held: Held,
 ) -> Response:
@@ -54,8 +54,8 @@ def submit(
     replayed = idempotency.lock_and_find(session, who, key) if key else None
     if replayed is not None:
         return replayed
-    request, entry = submission.submit(session, who, body, max_attempts=held.settings.max_attempts)
-    shown = show(session, request).model_copy(update={"receipt": receipt_for(held, session, entry, digest)})
+    request, entry = submission.submit(session, who, body, held.settings)
+    shown = show(session, request).model_copy(update={"receipt": receipt_for(held, session, entry, raw)})
     answer = _answer(shown, 202)
     if key:
         idempotency.remember(session, who, key, request.job_id, answer)
@@ -70,9 +70,13 @@ def list_all(
     state: JobState | None = None,
     model: Annotated[str | None, Query(max_length=128)] = None,
     external_reference: Annotated[str | None, Query(max_length=256)] = None,
+    overdue: Annotated[
+        bool | None, Query(description="Only those whose answer is owed and late, or only others.")
+    ] = None,
+    sort: Annotated[Sort, Query(description="`newest` first, or first what is `due` first.")] = Sort.NEWEST,
 ) -> UnlearnList:
-    """Your requests, newest first; `next` leads to older ones."""
-    filters = service.Filters(state, model, external_reference)
+    """Your requests, newest first or by the day they are due; `next` leads to further ones."""
+    filters = service.Filters(state, model, external_reference, overdue, sort)
     found = service.list_requests(session, who.tenant, filters, limit=page.limit, after=page.after)
     shown = show_all(session, found[: page.limit])
     return UnlearnList(items=shown, next=_next(filters, page.limit, shown[-1].id) if len(found) > page.limit else None)
@@ -117,7 +121,7 @@ def cancel(request_id: UUID, who: Annotated[Caller, caller("requests:cancel")], 
     operation_id="retry_request",
     status_code=202,
     response_model=UnlearnOut,
-    responses=problems(404, 409),
+    responses=problems(404, 409, 410),
 )
 def retry(request_id: UUID, who: Annotated[Caller, caller("requests:submit")], session: WritingSession) -> Response:
     """Queue a failed request again; steps already finished are not repeated."""
@@ -174,7 +178,7 @@ def follow(
 
 def _answer(shown: UnlearnOut, status: int, if_none_match: str | None = None) -> Response:
     etag = f'"{shown.revision}"'
-    headers = {"ETag": etag}
+    headers = {"ETag": etag, "Link": f'<{shown.links.proof}>; rel="describedby"; type="text/plain"'}
     if not shown.state.is_final:
         headers["Retry-After"] = str(POLL_AFTER_SECONDS)
     if if_none_match is not None and matches_weakly(if_none_match, etag):
@@ -190,6 +194,8 @@ def _next(filters: service.Filters, limit: int, last: UUID) -> str:
         "state": filters.state and filters.state.value,
         "model": filters.model,
         "external_reference": filters.external_reference,
+        "overdue": None if filters.overdue is None else str(filters.overdue).lower(),
+        "sort": None if filters.sort is Sort.NEWEST else filters.sort.value,
         "limit": limit,
         "after": last,
     }

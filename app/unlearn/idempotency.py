@@ -6,7 +6,8 @@ Rules:
 2. The answer is stored in the transaction of the job, so neither exists without the other.
 3. The stored answer is replayed to the same body; another body under the same key is refused.
 4. Only an accepted request is stored. A refused one left nothing behind, so its key may be used again.
-5. A key belongs to a tenant and a route, and lives as long as its job.
+5. A key belongs to a tenant and a route, and lives until the personal data of its request are destroyed: the answer
+   names classes, and the fingerprint is an unkeyed hash of a body that could be guessed.
 """
 
 import re
@@ -95,14 +96,14 @@ def lock_and_find(session: Session, who: Caller, keyed: Keyed) -> Response | Non
         return None
     if record.fingerprint != keyed.fingerprint:
         msg = "Expected the body that first came with this Idempotency-Key, got another; use a new key."
-        raise KeyReused(msg, request=f"/unlearn/{record.job_id}")
+        raise KeyReused(msg, request=record.headers["location"])
     headers = {**record.headers, "Idempotency-Replayed": "true"}
     return Response(record.body, record.status_code, headers=headers, media_type="application/json")
 
 
 def remember(session: Session, who: Caller, keyed: Keyed, job_id: UUID, answer: Response) -> None:
     """Store the first answer; the caller commits it together with the job."""
-    headers = {name: answer.headers[name] for name in ("location", "retry-after") if name in answer.headers}
+    headers = {name: answer.headers[name] for name in ("location", "retry-after", "link") if name in answer.headers}
     session.add(
         IdempotencyRecord(
             tenant=who.tenant,

@@ -16,6 +16,7 @@ from app.unlearn.service import refuse_moved_on
 from core.errors import Gone
 from core.ledger.entries import commitment
 from core.policy.override import Override
+from core.requests.erasure import refuse_erased
 from core.requests.moves import InvalidMove, move, record
 from core.requests.repository import find_request
 from core.requests.tables import Job, JobStep, UnlearnRequest
@@ -76,19 +77,20 @@ def override(session: Session, who: Caller, job_id: UUID, grounds: Override, blo
     Raises:
         UnknownRequest: the tenant has none with this id.
         InvalidMove: it was not rejected.
+        RequestErased: its personal data were destroyed.
         AlreadyDeleted: its classes have left the model meanwhile.
         AlreadyRequested: another open request names them.
         NoClassRetained: with the open requests, no class would be left.
         ForgottenMeanwhile: the candidate would bring back a class that has left the model.
     """
     request = find_request(session, who.tenant, job_id, lock=True)
-    session.refresh(request, ["new_version_id"])  # whoever held the lock before us may have published
     job = request.job
     if _is_repeated(session, request, grounds):
         return request
     if job.state != JobState.REJECTED or blob is None:
         msg = f"Expected a request that was rejected, got one that is {job.state}."
         raise InvalidMove(msg, state=str(job.state))
+    refuse_erased(request)
     model = find_model(session, who.tenant, request.model_name, lock=True)
     refuse_moved_on(session, model, request)
     candidate = _candidate(session, request, grounds, blob)
@@ -150,7 +152,11 @@ def _dataset_files(session: Session, job: Job) -> dict[str, str]:
 
 def _facts(candidate: Candidate) -> dict[str, Any]:
     policy = candidate.verdict["policy"]
-    return {"verdict": candidate.verdict["outcome"], "policy": f"{policy['name']}/{policy['version']}"}
+    return {
+        "verdict": candidate.verdict["outcome"],
+        "policy": f"{policy['name']}/{policy['version']}",
+        "verdict_sha256": digest(candidate.verdict),
+    }
 
 
 def _reason(request: UnlearnRequest, grounds: Override) -> dict[str, str]:

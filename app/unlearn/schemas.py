@@ -1,12 +1,14 @@
 """What a deletion request is made of, and how it is shown."""
 
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StrictInt, StrictStr, StringConstraints, model_validator
 
 from app.schemas import MAX_INTEGER, In, Out, Text
+from app.unlearn.deadlines_schemas import DeadlineOut
 from core.policy.override import FEWEST_LETTERS, MOST_LETTERS
 from core.policy.policies import Margin, TestName
 from core.requests.spec import Method
@@ -38,14 +40,17 @@ class UnlearnIn(In):
         "standard",
         max_length=80,
         description="What decides: `NAME` of a policy in its newest version, or `NAME/VERSION`.",
-        examples=["standard", "standard/2"],
+        examples=["standard", "standard/3"],
     )
     thresholds: dict[TestName, Margin] = Field({}, description="Narrower margins than the policy's, by test.")
     subject_reference: Text | None = Field(
         None, max_length=256, description="Your reference of the data subject. Kept out of the ledger and of answers."
     )
     legal_ground: LegalGround | None = Field(None, description="Why the deletion is asked for.")
-    received_on: date | None = Field(None, description="When the data subject asked; default: today.")
+    received_on: date | None = Field(
+        None,
+        description="When the data subject asked, at most a year ago; default: today. The deadline counts from it.",
+    )
     external_reference: Text | None = Field(None, max_length=256, description="Your ticket or case number.")
     note: Text | None = Field(None, max_length=2000, description="For whoever reads the report.")
 
@@ -55,6 +60,13 @@ class UnlearnIn(In):
             msg = "Expected version, alias or neither, got both."
             raise ValueError(msg)
         return self
+
+
+class Sort(StrEnum):
+    """How a list of requests is sorted."""
+
+    NEWEST = "newest"
+    DUE = "due"
 
 
 class OverrideIn(In):
@@ -67,7 +79,7 @@ class OverrideIn(In):
 
 class ClassOut(Out):
     index: int
-    label: str
+    label: str | None = Field(description="Null once the request's personal data were destroyed.")
 
 
 class StepOut(Out):
@@ -76,17 +88,25 @@ class StepOut(Out):
 
 
 class LinksOut(Out):
-    """Paths on this service; `cancel` is for DELETE, `retry` and `override` for POST, the others for GET."""
+    """Paths on this service; `cancel` is for DELETE, `retry`, `override` and `replay` for POST, the others for GET.
+
+    `audit` is for POST, and for GET once one was asked for.
+    """
 
     self: str
     events: str
     model: str
     report: str
+    evidence: str
+    proof: str
     model_version: str | None = None
     artifact: str | None = None
     cancel: str | None = None
     retry: str | None = None
     override: str | None = None
+    replay: str | None = None
+    replays: str
+    audit: str | None = None
 
 
 class UnlearnOut(Out):
@@ -111,6 +131,7 @@ class UnlearnOut(Out):
     policy_version: int
     legal_ground: str | None
     received_on: date
+    deadline: DeadlineOut | None
     external_reference: str | None
     note: str | None
     created_at: datetime
@@ -121,6 +142,9 @@ class UnlearnOut(Out):
     problem: dict[str, Any] | None = Field(description="Why it failed, or why the last attempt did.")
     overridden_by: str | None = Field(description="Who published it although the verdict in `result` did not pass.")
     override_reason: str | None
+    erased_at: datetime | None = Field(
+        None, description="When its key and personal data were destroyed; labels, note and the like are null since."
+    )
     receipt: dict[str, Any] | None = Field(None, description="Signed proof of acceptance; in the answer to POST only.")
     links: LinksOut
 
@@ -136,11 +160,14 @@ class UnlearnItem(Out):
     external_reference: str | None
     created_at: datetime
     finished_at: datetime | None
+    due_on: date | None
+    overdue: bool
+    erased_at: datetime | None = None
     links: LinksOut
 
 
 class UnlearnList(Out):
-    items: list[UnlearnItem] = Field(description="Newest first.")
+    items: list[UnlearnItem] = Field(description="In the order asked for.")
     next: str | None = Field(description="Path of the next page; null on the last one.")
 
 

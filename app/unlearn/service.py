@@ -1,15 +1,20 @@
 """Finding requests, and moving them on behalf of a caller."""
 
 from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Row, and_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.dependencies import Caller
 from app.errors import MalformedParameter
 from app.unlearn.classes import refuse_all, refuse_deleted, refuse_requested
+from app.unlearn.schemas import Sort
+from core.clock import database_now
+from core.deadlines.tables import Deadline
 from core.requests import claims
+from core.requests.erasure import refuse_erased
 from core.requests.moves import InvalidMove
 from core.requests.repository import find_request
 from core.requests.tables import Job, JobStep, UnlearnRequest
@@ -25,12 +30,14 @@ class Filters:
     state: JobState | None = None
     model: str | None = None
     external_reference: str | None = None
+    overdue: bool | None = None
+    sort: Sort = Sort.NEWEST
 
 
 def list_requests(
     session: Session, tenant: str, filters: Filters, *, limit: int, after: str | None
 ) -> list[UnlearnRequest]:
-    """The tenant's requests, newest first, one more than `limit` if there are more.
+    """The tenant's requests, newest first or by the day they are due, one more than `limit` if there are more.
 
     Raises:
         MalformedParameter: `after` is not the id of one of the tenant's requests.
@@ -42,22 +49,38 @@ def list_requests(
         query = query.where(UnlearnRequest.model_name == filters.model)
     if filters.external_reference is not None:
         query = query.where(UnlearnRequest.external_reference == filters.external_reference)
-    if after is not None:
-        query = query.where(Job.seq < _seq_of(session, tenant, after))
-    return list(session.execute(query.order_by(Job.seq.desc()).limit(limit + 1)).scalars())
+    if filters.overdue is not None:
+        query = query.where(_is_overdue(session) if filters.overdue else ~_is_overdue(session))
+    last = _last_seen(session, tenant, after) if after is not None else None
+    if filters.sort is Sort.DUE:
+        query = query.join(UnlearnRequest.deadline).order_by(Deadline.due_on, Job.seq)
+        if last is not None and last.due_on is not None:
+            query = query.where(tuple_(Deadline.due_on, Job.seq) > tuple_(last.due_on, last.seq))
+    else:
+        query = query.order_by(Job.seq.desc())
+        if last is not None:
+            query = query.where(Job.seq < last.seq)
+    return list(session.execute(query.limit(limit + 1)).scalars())
 
 
-def _seq_of(session: Session, tenant: str, after: str) -> int:
+def _is_overdue(session: Session) -> ColumnElement[bool]:
+    today = database_now(session).date()
+    late = and_(Deadline.closed_on.is_(None), Deadline.paused_on.is_(None), Deadline.due_on < today)
+    return UnlearnRequest.deadline.has(late)
+
+
+def _last_seen(session: Session, tenant: str, after: str) -> Row[int, date]:
     try:
         identifier = UUID(after)
     except ValueError:
         identifier = None
-    query = select(Job.seq).where(Job.id == identifier, Job.tenant == tenant)
-    seq = session.execute(query).scalar_one_or_none() if identifier else None
-    if seq is None:
+    query = select(Job.seq, Deadline.due_on).outerjoin(Deadline, Deadline.job_id == Job.id)
+    query = query.where(Job.id == identifier, Job.tenant == tenant)
+    row = session.execute(query).one_or_none() if identifier else None
+    if row is None:
         msg = "Expected `after` to be the id of the last request already seen."
         raise MalformedParameter(msg, "after")
-    return seq
+    return row
 
 
 def cancel(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
@@ -81,6 +104,7 @@ def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
     Raises:
         UnknownRequest: the tenant has none with this id.
         InvalidMove: it has not failed.
+        RequestErased: its personal data were destroyed.
         AlreadyDeleted: its classes are gone meanwhile.
         AlreadyRequested: another open request names them.
         NoClassRetained: with the open requests, no class would be left.
@@ -89,6 +113,7 @@ def retry(session: Session, who: Caller, job_id: UUID) -> UnlearnRequest:
     if request.job.state != JobState.FAILED:
         msg = f"Expected a request that has failed, got one that is {request.job.state}."
         raise InvalidMove(msg, state=str(request.job.state))
+    refuse_erased(request)
     model = find_model(session, who.tenant, request.model_name, lock=True)
     refuse_moved_on(session, model, request)
     claims.retry(session, request.job, actor=who.actor)

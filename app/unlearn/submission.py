@@ -12,11 +12,14 @@ from app.unlearn.measurable import refuse_unmeasurable
 from app.unlearn.samples import count_images, refuse_few_samples
 from app.unlearn.schemas import UnlearnIn
 from core.clock import database_now
+from core.deadlines.periods import due_on
+from core.deadlines.tables import Deadline
 from core.errors import Invalid
 from core.ledger.tables import LedgerEntry
 from core.requests.repository import enqueue
 from core.requests.spec import UnlearnSpec
 from core.requests.tables import UnlearnRequest
+from core.settings import Settings
 from core.states import JobKind
 from models_store.registry import (
     find_dataset,
@@ -32,6 +35,17 @@ EASTERNMOST = timedelta(hours=14)
 """Somewhere it is already tomorrow: the caller's date is not in the future if it is not there."""
 
 
+LONGEST_AGO = timedelta(days=366)
+"""No extension reaches as far; an older date is a slip of the pen more often than a request."""
+
+
+class ReceivedTooLongAgo(Invalid):
+    """The date of receipt is so old that it must be a mistake."""
+
+    slug = "received-too-long-ago"
+    title = "The date of receipt lies too far back"
+
+
 class ReceivedInFuture(Invalid):
     """The data subject cannot have asked on a day that has not come."""
 
@@ -39,7 +53,7 @@ class ReceivedInFuture(Invalid):
     title = "The date of receipt lies in the future"
 
 
-def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int) -> tuple[UnlearnRequest, LedgerEntry]:
+def submit(session: Session, who: Caller, body: UnlearnIn, settings: Settings) -> tuple[UnlearnRequest, LedgerEntry]:
     """Write the request, its job and its ledger entry; the caller commits.
 
     Holds the model's row locked, so two requests for one model are judged one after the other.
@@ -77,6 +91,8 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
         policy=policy,
     )
     request = _row(who, body, spec, [model.labels[index] for index in indices], received_on)
+    due = due_on(received_on, working_days=settings.working_days)
+    request.deadline = Deadline(tenant=who.tenant, actor=who.actor, due_on=due)
     accepted: list[LedgerEntry] = []
     enqueue(
         session,
@@ -84,9 +100,10 @@ def submit(session: Session, who: Caller, body: UnlearnIn, *, max_attempts: int)
         tenant=who.tenant,
         actor=who.actor,
         spec=spec.model_dump(mode="json"),
-        max_attempts=max_attempts,
+        max_attempts=settings.max_attempts,
         model_id=model.id,
         request=request,
+        data={"received_on": received_on.isoformat(), "due_on": due.isoformat()},
         tell=accepted.append,
     )
     return request, accepted[0]
@@ -124,4 +141,8 @@ def _received_on(session: Session, given: date | None) -> date:
     if given > (now + EASTERNMOST).date():
         msg = f"Expected a date of receipt up to today, got {given.isoformat()}."
         raise ReceivedInFuture(msg, pointer="#/received_on")
+    if given < (now - LONGEST_AGO).date():
+        days = LONGEST_AGO.days
+        msg = f"Expected a date of receipt within the last {days} days, got {given.isoformat()}; is the year right?"
+        raise ReceivedTooLongAgo(msg, pointer="#/received_on")
     return given

@@ -6,8 +6,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.unlearn.deadlines_views import deadline_out
 from app.unlearn.schemas import ClassOut, LinksOut, StepOut, UnlearnItem, UnlearnOut
 from app.unlearn.service import finished_steps, version_numbers
+from core.clock import database_now
 from core.requests.tables import UnlearnRequest
 from core.states import JobState
 from models_store.tables import ModelVersion
@@ -39,6 +41,7 @@ def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
         policy_version=request.policy_version,
         legal_ground=request.legal_ground,
         received_on=request.received_on,
+        deadline=deadline_out(request.deadline, database_now(session).date()),
         external_reference=request.external_reference,
         note=request.note,
         created_at=job.created_at,
@@ -47,6 +50,7 @@ def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
         steps=steps_of(session, job.id),
         result=job.result,
         problem=job.problem,
+        erased_at=request.erased_at,
         links=_links(request, numbers),
         **override_of(session, request),
     )
@@ -54,7 +58,7 @@ def show(session: Session, request: UnlearnRequest) -> UnlearnOut:
 
 def show_all(session: Session, requests: list[UnlearnRequest]) -> list[UnlearnItem]:
     """The requests of one page, in short."""
-    numbers = version_numbers(session, requests)
+    numbers, today = version_numbers(session, requests), database_now(session).date()
     return [
         UnlearnItem(
             id=one.job.id,
@@ -67,6 +71,9 @@ def show_all(session: Session, requests: list[UnlearnRequest]) -> list[UnlearnIt
             external_reference=one.external_reference,
             created_at=one.job.created_at,
             finished_at=one.job.finished_at,
+            due_on=one.deadline.due_on if one.deadline is not None else None,
+            overdue=one.deadline is not None and one.deadline.is_overdue(today),
+            erased_at=one.erased_at,
             links=_links(one, numbers),
         )
         for one in requests
@@ -74,8 +81,9 @@ def show_all(session: Session, requests: list[UnlearnRequest]) -> list[UnlearnIt
 
 
 def classes_of(request: UnlearnRequest) -> list[ClassOut]:
-    """The classes it names, in the order named."""
-    pairs = zip(request.class_indices, request.class_labels, strict=True)
+    """The classes it names, in the order named; without their labels once these were erased."""
+    labels = request.class_labels if request.erased_at is None else [None] * len(request.class_indices)
+    pairs = zip(request.class_indices, labels, strict=True)
     return [ClassOut(index=index, label=label) for index, label in pairs]
 
 
@@ -105,9 +113,14 @@ def _links(request: UnlearnRequest, numbers: dict[int, int]) -> LinksOut:
         events=f"{own}/events",
         model=model,
         report=f"/audit/report?request={job.id}",
+        evidence=f"{own}/evidence",
+        proof=f"{own}/proof.tlog-proof",
         model_version=version,
         artifact=f"{version}/artifact" if version else None,
         cancel=None if JobState(job.state).is_final else own,
         retry=f"{own}/retry" if job.state == JobState.FAILED else None,
         override=f"{own}/override" if job.state == JobState.REJECTED else None,
+        replay=f"{own}/replay" if job.state == JobState.PUBLISHED else None,
+        replays=f"{own}/replays",
+        audit=f"{own}/audit" if job.state in {JobState.PUBLISHED, JobState.REJECTED} else None,
     )

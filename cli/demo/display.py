@@ -26,6 +26,7 @@ ROWS = (
     ("forget_accuracy_train", "digit {digit}, training"),
     ("restored_head_forget_accuracy", "same, old last layer"),
     ("restored_classifier_forget_accuracy", "same, old classifier"),
+    ("realigned_head_forget_accuracy", "same, turned back"),
     ("false_forget_rate", "kept, taken for {digit}"),
     ("membership_auc", "membership AUC"),
     ("head_outlier", "last layer, outlier"),

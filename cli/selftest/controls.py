@@ -99,6 +99,30 @@ def units_shuffled(ground: Ground) -> nn.Module:
     return model
 
 
+def all_shuffled(ground: Ground) -> nn.Module:
+    """The re-fitted last layer, and the units of every layer before it in another order.
+
+    The same function again, but no layer of the original fits any more. For networks whose layers are one chain, in the
+    order in which they are registered.
+    """
+    model = head_refitted(ground)
+    generator = torch.Generator().manual_seed(ground.seed)
+    layers = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+    order: Tensor | None = None
+    for layer in layers:
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            if order is not None:
+                _set(layer, "weight", layer.weight.unflatten(1, (len(order), -1))[:, order])
+            if layer is layers[-1]:
+                break
+            order = torch.randperm(len(layer.weight), generator=generator)
+        if order is not None:
+            with torch.no_grad():
+                for value in (*layer.parameters(), *layer.buffers()):
+                    value.copy_(value[order] if value.ndim else value)
+    return model
+
+
 def classifier_refitted(ground: Ground) -> nn.Module:
     """All layers after the features trained anew, from fresh weights, on untouched features and the same labels."""
     model = copy.deepcopy(ground.original).requires_grad_(False)
@@ -154,6 +178,7 @@ MUST_FAIL = (
     Control("bias masked", Expected.FAIL, bias_masked),
     Control("last layer re-fitted", Expected.FAIL, head_refitted),
     Control("the same, units shuffled", Expected.FAIL, units_shuffled),
+    Control("the same, all units shuffled", Expected.FAIL, all_shuffled),
     Control("classifier re-fitted", Expected.FAIL, classifier_refitted),
     Control("relabelled at random", Expected.FAIL, relabelled, WITHOUT_REFERENCE),
     Control("destroyed", Expected.FAIL, destroyed),

@@ -5,13 +5,16 @@ The text is three lines: the ledger's origin, its size in decimal, its root in b
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from core.signing.notes import ED25519, BadNote, Note, PublicKey
 
+KEY_ADDED = "signing_key.added"
+"""The type of the entries that announce keys."""
 _TEXT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n")
 
 
@@ -75,3 +78,36 @@ def open_checkpoint(note: str, keys: Sequence[PublicKey]) -> Opened:
         msg = f"The checkpoint is signed by none of the keys given; its signatures are of {names}."
         raise BadNote(msg)
     return Opened(Checkpoint.parse(parsed.text), tuple(signers), note)
+
+
+def open_earlier(note: str, below: int, announced: Sequence[PublicKey]) -> Opened | None:
+    """A checkpoint of an earlier key, kept from before a rotation; None if it is none.
+
+    Whoever relies on a checkpoint relies on the entries below it, and so on the keys that they announce, but for no
+    more entries than these: what such a key signed beyond them may be of somebody who stole it after its end.
+
+    Args:
+        note: the signed checkpoint.
+        below: size of the largest checkpoint that a pinned key signed.
+        announced: the keys that entries below it announce.
+    """
+    try:
+        opened = open_checkpoint(note, announced)
+    except BadNote:
+        return None
+    return opened if opened.checkpoint.size <= below else None
+
+
+def keys_announced(leaves: Iterable[bytes]) -> list[PublicKey]:
+    """The keys for checkpoints that entries of the ledger announce; entries that cannot be read announce none."""
+    found = []
+    for leaf in leaves:
+        if KEY_ADDED.encode() not in leaf:
+            continue
+        try:
+            entry = json.loads(leaf)
+            if (entry["type"], entry["data"]["use"]) == (KEY_ADDED, "checkpoint"):
+                found.append(PublicKey.parse(entry["data"]["public"]))
+        except (BadNote, KeyError, TypeError, ValueError, RecursionError):
+            continue
+    return found

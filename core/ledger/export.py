@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import rfc8785
-
+from core.evidence.canonical import canonical_bytes
 from core.ledger.checkpoints import Checkpoint
 from core.ledger.entries import NO_PREVIOUS
 from core.ledger.tree import append_to_frontier, leaf_hash, root_of
 
 FORMAT = "expunge-ledger/1"
+MEMBERS = frozenset({"format", "tree_size", "root", "entries", "checkpoint"})
+"""Of an export. Another one is refused: a checkpoint under a misspelled name would be one that nobody checks."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,23 @@ class Finding:
 
     holds: bool
     sentence: str
+    decided: bool = True
+    """False where something was asked that the evidence at hand cannot answer."""
+
+
+def right(sentence: str) -> Finding:
+    """Something that holds, or that was left open and is said to be."""
+    return Finding(holds=True, sentence=sentence)
+
+
+def wrong(sentence: str) -> Finding:
+    """Something that does not hold."""
+    return Finding(holds=False, sentence=sentence)
+
+
+def undecided(sentence: str) -> Finding:
+    """Something that was asked and cannot be answered with what is at hand."""
+    return Finding(holds=True, sentence=sentence, decided=False)
 
 
 def export_document(leaves: Iterable[bytes], *, tree_size: int, root: bytes) -> dict[str, Any]:
@@ -67,6 +85,14 @@ def check_export(document: object, checkpoints: Sequence[Checkpoint] = ()) -> li
     return findings + [_against(one, roots, len(leaves)) for one in checkpoints]
 
 
+def leaves_of(document: object, limit: int) -> list[bytes]:
+    """The first leaves of an export; none of one that cannot be read."""
+    try:
+        return _parse(document)[0][:limit]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
 def _roots(leaves: Sequence[bytes], sizes: set[int]) -> dict[int, bytes]:
     """The roots at these sizes, as far as the leaves reach, and at the end."""
     frontier: list[bytes] = []
@@ -95,8 +121,12 @@ def _parse(document: object) -> tuple[list[bytes], int, str]:
     if document.get("format") != FORMAT:
         msg = f"expected format {FORMAT!r}, got {document.get('format')!r}."
         raise ValueError(msg)
+    unknown = sorted({*document} - MEMBERS)
+    if unknown:
+        msg = f"expected the members {', '.join(sorted(MEMBERS))}, got also {', '.join(map(repr, unknown))}."
+        raise ValueError(msg)
     try:
-        leaves = [base64.b64decode(entry["leaf"], validate=True) for entry in document["entries"]]
+        leaves = [_bytes(entry["leaf"]) for entry in document["entries"]]
     except (binascii.Error, TypeError) as error:
         msg = f"an entry is not base64 ({error})."
         raise ValueError(msg) from error
@@ -105,6 +135,15 @@ def _parse(document: object) -> tuple[list[bytes], int, str]:
         msg = "tree_size must be an integer and root a hex string."
         raise TypeError(msg)
     return leaves, size, root
+
+
+def _bytes(text: str) -> bytes:
+    """Decode a leaf that is spelled in the one way of base64 that encoding gives."""
+    decoded = base64.b64decode(text, validate=True)
+    if base64.b64encode(decoded).decode() != text:
+        msg = "an entry is spelled in another base64 than it was written in."
+        raise ValueError(msg)
+    return decoded
 
 
 def _check_chain(leaves: list[bytes]) -> Iterator[str]:
@@ -120,9 +159,9 @@ def leaf_problem(leaf: bytes, position: int, previous: bytes) -> str | None:
     """What is wrong with a leaf at a position and after the leaf with that hash; None if nothing is."""
     try:
         fields = json.loads(leaf)
-        is_canonical = rfc8785.dumps(fields) == leaf
-    except (ValueError, rfc8785.CanonicalizationError):
-        return "its bytes are not JSON."
+        is_canonical = canonical_bytes(fields) == leaf
+    except (ValueError, RecursionError):
+        return "its bytes are not canonical JSON (RFC 8785)."
     if not isinstance(fields, dict) or not is_canonical:
         return "its bytes are not canonical JSON (RFC 8785)."
     if fields.get("seq") != position:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from core.clock import to_rfc3339
 from core.ledger.entries import NO_PREVIOUS
 from core.ledger.export import leaf_problem
-from core.ledger.nodes import LedgerDamaged
+from core.ledger.nodes import LedgerDamaged, frontier_at
 from core.ledger.tables import LedgerEntry, LedgerHead
 from core.ledger.tree import grow, leaf_hash, root_of
 
@@ -42,6 +42,21 @@ def follow(position: Position, rows: Iterable[LedgerEntry]) -> Position:
     for row in rows:
         position = _step(position, row)
     return position
+
+
+def position_at(session: Session, size: int) -> Position:
+    """Where somebody stands who has followed the first `size` entries, from the stored hashes.
+
+    Raises:
+        LedgerDamaged: the ledger has fewer entries, or their hashes are not there.
+    """
+    if size == 0:
+        return Position()
+    last = session.execute(select(LedgerEntry.leaf_hash).where(LedgerEntry.seq == size - 1)).scalar_one_or_none()
+    if last is None:
+        msg = f"Entry {size - 1} is missing."
+        raise LedgerDamaged(msg)
+    return Position(size, tuple(frontier_at(session, size)), last)
 
 
 def rows_after(session: Session, position: Position, *, limit: int) -> list[LedgerEntry]:

@@ -25,10 +25,10 @@ from core.clock import database_now
 from core.db.session import Database
 from core.errors import NotFound, where_it_broke
 from core.ledger.checkpoints import Checkpoint, open_checkpoint
-from core.ledger.following import Position, follow, refuse_other_head, rows_after
-from core.ledger.nodes import LedgerDamaged, consistency_proof, frontier_at
+from core.ledger.following import Position, follow, position_at, refuse_other_head, rows_after
+from core.ledger.nodes import LedgerDamaged, consistency_proof
 from core.ledger.remembering import recall, remember
-from core.ledger.tables import LedgerEntry, LedgerHead, StoredCheckpoint
+from core.ledger.tables import LedgerHead, StoredCheckpoint
 from core.ledger.tree import root_of
 from core.signing.keyring import BadKeyFile, KeyFile, Keyring
 from core.signing.notes import BadNote, sign
@@ -164,10 +164,7 @@ class Sealer:
         """Where a fresh process begins: at the newest checkpoint, because what lies before it was followed then."""
         with self._database.reading() as session:
             newest, _ = self._consistent(session, ring)
-            if newest is None or newest.size == 0:
-                return Position()
-            last = session.execute(select(LedgerEntry.leaf_hash).where(LedgerEntry.seq == newest.size - 1)).scalar_one()
-            return Position(newest.size, tuple(frontier_at(session, newest.size)), last)
+            return position_at(session, newest.size if newest is not None else 0)
 
     def _follow(self, position: Position) -> Position:
         while True:

@@ -33,9 +33,11 @@ class TestName(StrEnum):
     RETAIN_MEMBERSHIP_CHANGE = "retain_membership_change"
     """AUC of the same attack on the retained classes: unlearned minus original."""
     RESTORED_HEAD_FORGET_ACCURACY = "restored_head_forget_accuracy"
-    """Forget accuracy with the original's last layer on the new features, times what the model then still can do."""
+    """What of the original's forget accuracy its last layer finds in new features, times what else it still finds."""
     RESTORED_CLASSIFIER_FORGET_ACCURACY = "restored_classifier_forget_accuracy"
     """The same with the original's whole classifier."""
+    REALIGNED_HEAD_FORGET_ACCURACY = "realigned_head_forget_accuracy"
+    """The same with the original's last layer, once a linear map fitted on retained images led the features there."""
     HEAD_OUTLIER = "head_outlier"
     """How far biases or row norms of the forgotten classes lie outside those of the others, in their spreads."""
 
@@ -71,7 +73,10 @@ class TestName(StrEnum):
     RMIA_AUC = "rmia_auc"
     """Relative membership inference attack with shadow models; 0.5 tells nothing apart."""
     KLOM = "klom"
-    """KL divergence of margins between unlearned and retrained models, averaged over the forgotten images."""
+    """KL divergence of margins between unlearned and retrained models, averaged over the forgotten images; it depends
+    on their number and cannot decide."""
+    KLOM_EXCESS = "klom_excess"
+    """What of that lies above the divergence of retrained models from each other."""
     CHALLENGE_EPSILON = "challenge_epsilon"
     """Epsilon of the best single attack of the public unlearning challenge, averaged over the forgotten images."""
     CHALLENGE_SCORE = "challenge_score"
@@ -104,6 +109,8 @@ class Scale:
     """The sides that it may give as well: for values that can be too good to be true."""
     ideal: float | None = None
     """What a margin must lie around: no model that has forgotten could pass another one."""
+    instead: TestName | None = None
+    """The test that decides in its place: this one's values cannot be compared with a margin."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,7 @@ _SCALES: dict[Tier, dict[TestName, Scale]] = {
         TestName.RETAIN_MEMBERSHIP_CHANGE: LOSS,
         TestName.RESTORED_HEAD_FORGET_ACCURACY: SHARE,
         TestName.RESTORED_CLASSIFIER_FORGET_ACCURACY: SHARE,
+        TestName.REALIGNED_HEAD_FORGET_ACCURACY: SHARE,
         TestName.HEAD_OUTLIER: OPEN_DISTANCE,
     },
     Tier.REFERENCE: {
@@ -160,7 +168,8 @@ _SCALES: dict[Tier, dict[TestName, Scale]] = {
     Tier.AUDIT: {
         TestName.U_LIRA_AUC: AUC,
         TestName.RMIA_AUC: AUC,
-        TestName.KLOM: OPEN_DISTANCE,
+        TestName.KLOM: replace(OPEN_DISTANCE, instead=TestName.KLOM_EXCESS),
+        TestName.KLOM_EXCESS: replace(LOSS, kind="nats", lowest=-math.inf, highest=math.inf),
         TestName.CHALLENGE_EPSILON: EPSILON,
         TestName.CHALLENGE_SCORE: SCORE,
     },

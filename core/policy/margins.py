@@ -120,6 +120,7 @@ class Policy(BaseModel):
             TestName.FORGET_ACCURACY_TEST,
             TestName.RESTORED_HEAD_FORGET_ACCURACY,
             TestName.RESTORED_CLASSIFIER_FORGET_ACCURACY,
+            TestName.REALIGNED_HEAD_FORGET_ACCURACY,
         ])
 
     def fewest_train_images(self) -> int:
@@ -155,6 +156,8 @@ def refuse_impossible(margins: Margins, *, member: str) -> None:
 
 
 def _fault(name: TestName, scale: Scale, margin: Margin) -> str | None:
+    if scale.instead is not None:
+        return f"Expected {scale.instead} in place of {name}, whose values no margin can be compared with."
     given: dict[Side, float] = {side: value for side, value in _sides(margin).items() if value is not None}
     needed, got = " and ".join(scale.needed), " and ".join(given)
     better = "neither end is good" if scale.direction == "two-sided" else f"{scale.direction} is better"

@@ -14,7 +14,7 @@ class NoReason(Invalid):
     """A reason is missing, or too long to keep."""
 
     slug = "no-reason"
-    title = "An override needs a reason"
+    title = "A reason is needed"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ STANDARD_1 = Policy(
     },
 )
 
-STANDARD = Policy(
+STANDARD_2 = Policy(
     name="standard",
     version=2,
     deciding={
@@ -71,7 +71,18 @@ STANDARD = Policy(
     },
 )
 
-STRICT = Policy(
+STANDARD = Policy(
+    name="standard",
+    version=3,
+    deciding={
+        **STANDARD_2.deciding,
+        # Features that were only turned or shuffled give 1. Retrained models reach 0.36, and 0.61 (interval to 0.71)
+        # where they began with the original's own first weights and saw the images in its order.
+        TestName.REALIGNED_HEAD_FORGET_ACCURACY: Margin(at_most=0.80),
+    },
+)
+
+STRICT_1 = Policy(
     name="strict",
     version=1,
     deciding={
@@ -87,11 +98,17 @@ STRICT = Policy(
     },
 )
 
-WITH_REFERENCE = Policy(
+STRICT = Policy(
+    name="strict",
+    version=2,
+    deciding={**STRICT_1.deciding, TestName.REALIGNED_HEAD_FORGET_ACCURACY: Margin(at_most=0.75)},
+)
+
+WITH_REFERENCE_1 = Policy(
     name="with-reference",
     version=1,
     deciding={
-        **STANDARD.deciding,
+        **STANDARD_2.deciding,
         TestName.PROBE_GAP: Margin(at_most=0.15),
         TestName.ALIGNED_HEAD_GAP: Margin(at_most=0.35),
         TestName.FEW_SHOT_GAP: Margin(at_most=0.45),
@@ -102,6 +119,12 @@ WITH_REFERENCE = Policy(
     },
 )
 
+WITH_REFERENCE = Policy(
+    name="with-reference",
+    version=2,
+    deciding={**STANDARD.deciding, **WITH_REFERENCE_1.deciding},
+)
+
 SHIPPED = MappingProxyType({policy.name: policy for policy in (STANDARD, STRICT, WITH_REFERENCE)})
 """The newest version of each, by name."""
 DESCRIPTIONS = MappingProxyType({
@@ -110,7 +133,7 @@ DESCRIPTIONS = MappingProxyType({
     WITH_REFERENCE.name: "The standard, and what can be brought back compared with a model that never saw the classes.",
 })
 """What each is for, by name."""
-EARLIER = (STANDARD_1,)
+EARLIER = (STANDARD_2, STANDARD_1, STRICT_1, WITH_REFERENCE_1)
 """Versions that were shipped before: a verdict may name them for ever, so they can be read for ever."""
 
 

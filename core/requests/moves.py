@@ -7,6 +7,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from core.clock import database_now
+from core.deadlines.tables import Deadline
 from core.errors import Conflict, LeaseLost
 from core.ledger.entries import Record, append, commitment
 from core.ledger.tables import LedgerEntry
@@ -14,6 +15,9 @@ from core.policy.override import Override
 from core.requests.families import release_parent
 from core.requests.tables import Job, UnlearnRequest
 from core.states import JOB_MOVES, JobKind, JobState
+
+ANSWERS = frozenset({JobState.PUBLISHED, JobState.CANCELLED, JobState.DENIED})
+"""What the data subject can be told. One that failed or was rejected is owed an answer yet."""
 
 
 class InvalidMove(Conflict):
@@ -73,6 +77,8 @@ def move(
         msg = f"Expected job {job.id} to be {origin} under fence {held}; it was taken over or finished by another."
         raise LeaseLost(msg)
     session.refresh(job)
+    if to in ANSWERS:
+        _close_deadline(session, job, now)
     record(
         session,
         job,
@@ -120,6 +126,14 @@ def record(
             subject=subject,
             data=facts,
         ),
+    )
+
+
+def _close_deadline(session: Session, job: Job, now: datetime) -> None:
+    session.execute(
+        update(Deadline)
+        .where(Deadline.job_id == job.id, Deadline.closed_on.is_(None))
+        .values(closed_on=now.date(), closed_by=str(job.state))
     )
 
 

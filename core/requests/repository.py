@@ -37,6 +37,7 @@ def enqueue(
     parent: UUID | None = None,
     priority: int = 0,
     not_before: datetime | None = None,
+    data: dict[str, Any] | None = None,
     tell: Callable[[LedgerEntry], object] | None = None,
 ) -> Job:
     """Write a queued job, its request row and its first ledger entry; the caller commits.
@@ -54,6 +55,7 @@ def enqueue(
         parent: the id of the job that this one is part of.
         priority: the higher is claimed first; deletions have 0.
         not_before: earliest moment of a claim; default: now. `families.NEVER` waits for the last child.
+        data: further facts for the ledger entry.
         tell: is given the ledger entry, which a receipt is about.
     """
     now = database_now(session)
@@ -82,7 +84,7 @@ def enqueue(
         request.job_id = job.id
         session.add(request)
         session.flush()
-    entry = record(session, job, "request.accepted", actor=actor, to_state=JobState.QUEUED)
+    entry = record(session, job, "request.accepted", actor=actor, to_state=JobState.QUEUED, data=data)
     if tell is not None:
         tell(entry)
     return job
@@ -101,4 +103,5 @@ def find_request(session: Session, tenant: str, job_id: UUID, *, lock: bool = Fa
         raise UnknownRequest(msg)
     if lock:
         session.execute(select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True))
+        session.refresh(request)  # whoever held the lock before us may have erased it
     return request

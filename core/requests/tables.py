@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from core.db.base import Base
+from core.deadlines.tables import Deadline
 from core.states import JobKind, JobState
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
@@ -93,6 +94,7 @@ class UnlearnRequest(Base):
     """What a class deletion adds to its job. Class names and subject references live here and never in the ledger."""
 
     __tablename__ = "unlearn_requests"
+    __table_args__ = (Index("ix_unlearn_requests_tenant_subject", "tenant", "subject_reference"),)
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64), index=True)
@@ -101,6 +103,7 @@ class UnlearnRequest(Base):
     dataset_name: Mapped[str] = mapped_column(String(128))
     class_indices: Mapped[list[Any]]
     class_labels: Mapped[list[Any]]
+    """One per index; empty once `erased_at` is set."""
     requested_version: Mapped[int | None]
     requested_alias: Mapped[str | None] = mapped_column(String(64))
     base_version_id: Mapped[int | None]
@@ -115,8 +118,27 @@ class UnlearnRequest(Base):
     note: Mapped[str | None] = mapped_column(String(2000))
     commitment_key: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """Key of the HMAC commitments in the ledger; destroying it makes them unlinkable."""
+    erased_at: Mapped[datetime | None]
+    """When the key was destroyed, and everything personal about the request with it."""
+    scrubbed_at: Mapped[datetime | None]
+    """When the bytes that erased rows leave in a SQLite file were gone too."""
 
     job: Mapped[Job] = relationship(lazy="joined", innerjoin=True)
+    deadline: Mapped[Deadline | None] = relationship(lazy="joined")
+
+
+class Submission(Base):
+    """A request as it was sent, and the receipt that was answered. Personal, and so kept apart: it can be removed."""
+
+    __tablename__ = "submissions"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(128))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    receipt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The envelope's JSON; empty where no key signed."""
+    created_at: Mapped[datetime]
 
 
 class JobStep(Base):
@@ -138,7 +160,10 @@ class JobStep(Base):
 
 
 class IdempotencyRecord(Base):
-    """The first answer to a key, kept as long as the job (draft-ietf-httpapi-idempotency-key-header-07)."""
+    """The first answer to a key, kept as long as the personal data of its request.
+
+    (draft-ietf-httpapi-idempotency-key-header-07)
+    """
 
     __tablename__ = "idempotency"
 

@@ -35,16 +35,16 @@ def key_hint(key: PublicKey) -> str:
     return f"{key.name}+{key.key_id.hex()}"
 
 
-def open_envelope(envelope: Mapping[str, Any], payload_type: str, keys: Sequence[PublicKey]) -> bytes:
+def open_envelope(document: Mapping[str, Any], payload_type: str, keys: Sequence[PublicKey]) -> bytes:
     """The payload, once one of the keys is known to have signed it; only these bytes may be parsed.
 
     Raises:
         BadEnvelope: the envelope is malformed, of another type, or signed by none of the keys.
     """
     try:
-        payload = _decoded(envelope["payload"])
-        kind = envelope["payloadType"]
-        signatures = [_decoded(one["sig"]) for one in envelope["signatures"]]
+        payload = _from_base64(document["payload"])
+        kind = document["payloadType"]
+        signatures = [_from_base64(one["sig"]) for one in document["signatures"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         msg = "Expected a DSSE envelope with payload, payloadType and signatures."
         raise BadEnvelope(msg) from error
@@ -58,6 +58,6 @@ def open_envelope(envelope: Mapping[str, Any], payload_type: str, keys: Sequence
     return payload
 
 
-def _decoded(text: str) -> bytes:
+def _from_base64(text: str) -> bytes:
     # Verifiers accept both alphabets (DSSE 1.0, envelope).
     return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)

@@ -1,8 +1,9 @@
 """The file of signing keys: outside the database, readable by the service alone.
 
 It holds every key ever used, so that what an old key signed can be checked when the database cannot be trusted. A key
-has one use: `checkpoint` keys sign the ledger's checkpoints, `statement` keys receipts. A rotation adds a key of each
-use; the one before signs along until `valid_until`, and its private half goes with the next rotation.
+has one use: `checkpoint` keys sign the ledger's checkpoints, `statement` keys receipts and attestations, `model` keys
+the weights. A rotation adds a key of each use; the one before signs along until `valid_until`, and its private half
+goes with the next rotation. Model signatures have room for one signer, which is the newest key.
 """
 
 import base64
@@ -18,11 +19,15 @@ from typing import Any, Literal, Self
 
 from core.clock import to_rfc3339
 from core.errors import Conflict, ServiceError
-from core.signing.notes import BadNote, PrivateKey, PublicKey, is_key_name
+from core.signing.notes import ED25519, P256, BadNote, PrivateKey, PublicKey, is_key_name
 
 FORMAT = "expunge-signing-keys/1"
-Use = Literal["checkpoint", "statement"]
-USES: tuple[Use, ...] = ("checkpoint", "statement")
+Use = Literal["checkpoint", "statement", "model"]
+USES: tuple[Use, ...] = ("checkpoint", "statement", "model")
+KINDS: dict[Use, int] = {"checkpoint": ED25519, "statement": ED25519, "model": P256}
+"""What each use signs with: the public format of model signatures knows no Ed25519."""
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Number of points of the curve (FIPS 186-5, SP 800-186 section 3.2.1.3)."""
 FOREIGN_ACCESS = stat.S_IRWXO | stat.S_IWGRP
 """What nobody but the owner may do with the file; a group may read it, as mounted secrets need."""
 
@@ -75,7 +80,10 @@ class Keyring:
         """The keys that sign now, the newest first."""
         moment = moment or datetime.now(UTC)
         signing = [key for key in self.keys if key.use == use and key.signs_at(moment)]
-        return [PrivateKey.from_seed(key.public.name, key.seed) for key in reversed(signing) if key.seed is not None]
+        kind = KINDS[use]
+        return [
+            PrivateKey.from_seed(key.public.name, key.seed, kind) for key in reversed(signing) if key.seed is not None
+        ]
 
     @classmethod
     def first(cls, origin: str, *, now: datetime, retired: tuple[Key, ...] = ()) -> Self:
@@ -187,12 +195,13 @@ def write(path: Path, ring: Keyring, *, replacing: bool) -> None:
 
 
 def _new_key(use: Use, name: str, now: datetime) -> Key:
-    seed = secrets.token_bytes(32)
-    return Key(use, PrivateKey.from_seed(name, seed).public, valid_from=now, seed=seed)
+    # Not every 32 bytes are a scalar of P-256.
+    seed = secrets.token_bytes(32) if KINDS[use] == ED25519 else (1 + secrets.randbelow(P256_ORDER - 1)).to_bytes(32)
+    return Key(use, PrivateKey.from_seed(name, seed, KINDS[use]).public, valid_from=now, seed=seed)
 
 
 def _name(origin: str, use: Use, number: int) -> str:
-    base = origin if use == "checkpoint" else f"{origin}/statements"
+    base = origin if use == "checkpoint" else f"{origin}/{use}s"
     return base if number == 1 else f"{base}-{number}"
 
 
@@ -209,7 +218,10 @@ def _shown(key: Key) -> dict[str, Any]:
 def _parsed(one: dict[str, Any]) -> Key:
     public = PublicKey.parse(one["public"])
     seed = base64.b64decode(one["private"], validate=True) if one["private"] is not None else None
-    if one["use"] not in USES or (seed is not None and PrivateKey.from_seed(public.name, seed).public != public):
+    if KINDS.get(one["use"]) != public.kind:
+        msg = "a key is not of the kind that its use needs"
+        raise BadNote(msg)
+    if seed is not None and PrivateKey.from_seed(public.name, seed, public.kind).public != public:
         msg = "a key does not belong to its public half"
         raise BadNote(msg)
     until = one["valid_until"]

@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from core.signing.curves import is_ed25519_signature, is_p256_signature
 
 ED25519 = 0x01
 """Type byte of a key that signs notes."""
+P256 = 0x02
+"""Type byte of a key that signs models and never a note; its public half is a compressed point."""
 COSIGNATURE = 0x04
 """Type byte of a witness's key: an Ed25519 signature over a time and the note."""
+KEY_BYTES = {ED25519: 32, P256: 33, COSIGNATURE: 32}
+"""Length of the public half of each kind."""
 DASH = "\N{EM DASH}"
 MAX_NOTE_CHARACTERS = 65_536
 MAX_LINES = 64
@@ -36,7 +44,7 @@ class PublicKey:
     name: str
     kind: int
     public: bytes
-    """32 bytes."""
+    """As many bytes as `KEY_BYTES` says."""
 
     @property
     def key_id(self) -> bytes:
@@ -58,7 +66,7 @@ class PublicKey:
         name, _, rest = vkey.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
         material = _decoded(encoded, "a public key as name+id+key")
-        if not is_key_name(name) or len(material) != 33 or material[0] not in {ED25519, COSIGNATURE}:
+        if not is_key_name(name) or len(material) - 1 != KEY_BYTES.get(material[0] if material else 0):
             msg = f"Expected a public key as name+id+key, got {vkey[:120]!r}."
             raise BadNote(msg)
         key = cls(name, material[0], material[1:])
@@ -68,12 +76,10 @@ class PublicKey:
         return key
 
     def is_signature(self, signature: bytes, message: bytes) -> bool:
-        """Whether the 64 bytes are this key's Ed25519 signature of the message."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
+        """Whether the bytes are this key's signature of the message: 64 bytes of Ed25519, or DER of ECDSA."""
+        if self.kind == P256:
+            return is_p256_signature(self.public, signature, message)
+        return is_ed25519_signature(self.public, signature, message)
 
 
 @dataclass(frozen=True)
@@ -81,21 +87,32 @@ class PrivateKey:
     """A signer's key; its text never shows the secret."""
 
     name: str
-    secret: Ed25519PrivateKey
+    secret: Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
     @classmethod
-    def from_seed(cls, name: str, seed: bytes) -> Self:
-        """The key of a 32-byte seed (RFC 8032 section 5.1.5)."""
+    def from_seed(cls, name: str, seed: bytes, kind: int = ED25519) -> Self:
+        """The key of a 32-byte seed: RFC 8032 section 5.1.5, or a P-256 scalar in big-endian bytes.
+
+        Raises:
+            ValueError: the seed is not 32 bytes, or no scalar of the curve.
+        """
+        if kind == P256:
+            return cls(name, ec.derive_private_key(int.from_bytes(seed), ec.SECP256R1()))
         return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
 
     @property
     def public(self) -> PublicKey:
-        """Its public half, as a key that signs notes."""
-        return PublicKey(self.name, ED25519, self.secret.public_key().public_bytes_raw())
+        """Its public half."""
+        if isinstance(self.secret, Ed25519PrivateKey):
+            return PublicKey(self.name, ED25519, self.secret.public_key().public_bytes_raw())
+        point = self.secret.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        return PublicKey(self.name, P256, point)
 
     def sign(self, message: bytes) -> bytes:
-        """The Ed25519 signature, 64 bytes; deterministic."""
-        return self.secret.sign(message)
+        """The signature: 64 bytes of Ed25519, the same every time; or DER of ECDSA, another one every time."""
+        if isinstance(self.secret, Ed25519PrivateKey):
+            return self.secret.sign(message)
+        return self.secret.sign(message, ec.ECDSA(SHA256()))
 
 
 @dataclass(frozen=True)

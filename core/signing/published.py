@@ -7,9 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.clock import database_now, to_rfc3339
+from core.ledger.checkpoints import KEY_ADDED
 from core.ledger.entries import Record, append
-from core.signing.keyring import USES, Key, Keyring, Use
-from core.signing.notes import ED25519, PublicKey
+from core.signing.keyring import KINDS, USES, Key, Keyring, Use
+from core.signing.notes import PublicKey
 from core.signing.tables import SigningKey
 
 TENANT = "default"
@@ -47,7 +48,7 @@ def publish(session: Session, ring: Keyring, *, actor: str) -> list[Published]:
         until = _previous_until(ring, key)
         if until is not None:
             facts["previous_until"] = to_rfc3339(until)
-        append(session, Record(type="signing_key.added", tenant=TENANT, actor=actor, data=facts))
+        append(session, Record(type=KEY_ADDED, tenant=TENANT, actor=actor, data=facts))
     return published(session)
 
 
@@ -58,7 +59,7 @@ def published(session: Session) -> list[Published]:
     for row in rows:
         later = [one for one in rows if one.use == row.use and one.id > row.id]
         until = later[0].previous_until if later else None
-        public = PublicKey(row.name, ED25519, row.public)
+        public = PublicKey(row.name, KINDS[_use(row.use)], row.public)
         found.append(Published(_use(row.use), public, row.valid_from, until))
     return found
 

@@ -17,7 +17,7 @@ class SigningKey(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(256))
     use: Mapped[str] = mapped_column(String(16))
-    public: Mapped[bytes] = mapped_column(LargeBinary(32))
+    public: Mapped[bytes] = mapped_column(LargeBinary(33))
     valid_from: Mapped[datetime]
     previous_until: Mapped[datetime | None]
     """When the key that it replaces stops signing; empty for the first of its use."""

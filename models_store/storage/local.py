@@ -1,16 +1,17 @@
 """The store as a folder: `sha256/<first two>/<digest>` for blobs, `tmp/<uuid>` for those being written."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from core.errors import DigestMismatch
 from models_store.errors import MalformedDigest, UnknownBlob
 from models_store.storage.digests import check_sha256, hash_file
 from models_store.storage.protocol import OrphansRemoved
-from models_store.storage.writer import BlobWriter, StoredBlob, make_directory
+from models_store.storage.writer import BlobWriter, StoredBlob, fsync_directory, make_directory
 
 
 class LocalStorage:
@@ -72,6 +73,33 @@ class LocalStorage:
         if found != sha256:
             raise DigestMismatch(f"Expected stored bytes with SHA-256 {sha256}, got {found} ({size_bytes:,} bytes).")
         return StoredBlob(sha256, size_bytes)
+
+    def remove(self, sha256: str) -> bool:
+        """Remove a blob for good; durable on return. Whether it was there: removing twice is no error."""
+        place = self._place(sha256)
+        try:
+            place.unlink()
+        except FileNotFoundError:
+            return False
+        fsync_directory(place.parent)
+        return True
+
+    def listing(self) -> dict[str, Any]:
+        """What is in the store now, in a form that two moments can be compared by.
+
+        Returns:
+            `num_blobs`, `num_partial` (files not announced yet) and `sha256` of the listing: for every blob in order
+            its digest, a space, its size in decimal and a line feed.
+        """
+        listed, count = hashlib.sha256(), 0
+        for file in self._files("sha256/*/*"):
+            listed.update(f"{file.name} {file.stat().st_size}\n".encode())
+            count += 1
+        return {
+            "num_blobs": count,
+            "num_partial": sum(1 for _ in self._files("tmp/*")),
+            "sha256": listed.hexdigest(),
+        }
 
     def remove_orphans(self, keep: Callable[[str], bool], older_than: timedelta) -> OrphansRemoved:
         """Remove partial files and blobs last used longer ago than `older_than` that `keep` does not want.

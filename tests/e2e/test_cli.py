@@ -149,7 +149,7 @@ def test_an_export_of_a_running_service_holds(serving: Started, env: dict[str, s
     export.write_bytes(httpx.get(f"{url}/audit/export", trust_env=False).content)
     verified = _run(env, "verify", str(export))
     assert verified.returncode == 0
-    assert verified.stdout.startswith("All 1 entries")
+    assert verified.stdout.startswith("What holds:\n  All 1 entries")
     export.write_bytes(export.read_bytes().replace(b'"tree_size":1', b'"tree_size":2'))
     assert _run(env, "verify", str(export)).returncode == 1
 

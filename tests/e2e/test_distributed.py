@@ -104,11 +104,13 @@ def test_the_whole_job_runs_on_the_composed_processes(cluster: Cluster, material
     client = cluster.client
     client.register(material.npz, material.weights)
 
+    original = download(client, 1)
     done = client.wait_final(client.submit("3", seed=SEED, subject_reference="subject-4711"))
 
     assert done["state"] == "published", json.dumps(done, indent=1)
     assert done["new_version"] == 2
-    assert download(client, 2) != download(client, 1)
+    assert download(client, 2) != original
+    assert client.http.get("/models/digits/versions/1/artifact").status_code == 410
     assert client.http.get("/livez").status_code == 200
     entries = check_ledger(client)
     assert len(entries) >= 8

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from unlearning.checks import checked_classes, checked_count, checked_finite, ch
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation.intervals import Z95, normal_quantile, paired_correlation, square_and_add
 from unlearning.evaluation.measure import Measure
+from unlearning.layout import layout_of
 from unlearning.modes import device_of, evaluating
 
 
@@ -34,21 +36,59 @@ def predict_logits(
         batch_size: Samples per batch when `inputs` is one tensor.
         weights: Parameters to use instead of the model's own, by name; the model itself is not changed.
 
-    Raises:
-        EmptySide: there are no inputs.
-        ShapeError: the outputs are no (n, K) matrix.
-        NonFinite: an output is NaN or infinite.
+    Note:
+        EmptySide without inputs, ShapeError for outputs that are no (n, K) matrix and NonFinite for NaN or infinity in
+        them pass through.
+    """
+    return logits_of(model, laid_out(model, batches_of(inputs, batch_size)), weights)
+
+
+def batches_of(inputs: Tensor | Iterable[Any], batch_size: int) -> Iterable[Any]:
+    """Return the batches that one tensor is cut into, or those that are given.
+
+    Args:
+        inputs: See `predict_logits`.
+        batch_size: Of one tensor's batches.
     """
     step = checked_count("batch_size", batch_size)
-    cut = (inputs[i : i + step] for i in range(0, len(inputs), step)) if isinstance(inputs, Tensor) else inputs
+    return (inputs[i : i + step] for i in range(0, len(inputs), step)) if isinstance(inputs, Tensor) else inputs
+
+
+def laid_out(model: nn.Module, batches: Iterable[Any]) -> Iterator[Tensor]:
+    """Return the batches on the model's device, laid in memory as it works fastest.
+
+    The model is asked with the first sample, now and not when the first batch is taken: hooks that are set afterwards
+    see the batches alone.
+
+    Args:
+        model: See `predict_logits`.
+        batches: Of inputs; those without a sample are left out.
+    """
     device = device_of(model)
+    ready = (x for x in (checked_inputs(batch).to(device) for batch in batches) if len(x))
+    first = next(ready, None)
+    if first is None:
+        return iter(())
+    return map(layout_of(model, first[:1]), chain([first], ready))
+
+
+def logits_of(model: nn.Module, batches: Iterable[Tensor], weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Return what `predict_logits` does, of batches that lie ready.
+
+    Args:
+        model: See `predict_logits`.
+        batches: See `laid_out`.
+        weights: See `predict_logits`.
+
+    Raises:
+        EmptySide: there are no batches.
+        ShapeError: the outputs are no (n, K) matrix.
+    """
     parts = []
     with evaluating(model):
-        for batch in cut:
-            x = checked_inputs(batch).to(device)
-            if len(x):
-                y = functional_call(model, dict(weights), (x,)) if weights else model(x)
-                parts.append(y.float().cpu())
+        for x in batches:
+            y = functional_call(model, dict(weights), (x,)) if weights else model(x)
+            parts.append(y.float().cpu())
     if not parts:
         raise EmptySide("evaluated")
     logits = torch.cat(parts)

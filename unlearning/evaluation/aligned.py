@@ -93,12 +93,21 @@ def aligned_layer_back(unlearned: nn.Module, original: nn.Module, alignment: Ali
     restored = last_layer_back(unlearned, original, example)
     name = last_layer(original, example)
     parent, _, own = name.rpartition(".")
-    layer = restored.get_submodule(name)
-    aligned = nn.Sequential(_Aligned(alignment, layer), layer)
+    aligned = behind(alignment, restored.get_submodule(name))
     if not own:
         return aligned.eval()
     setattr(restored.get_submodule(parent), own, aligned)
     return restored
+
+
+def behind(alignment: Alignment, layer: nn.Module) -> nn.Module:
+    """Return the map and behind it the layer, as one module in evaluation mode.
+
+    Args:
+        alignment: See `fit_alignment`.
+        layer: What takes the features that it leads to.
+    """
+    return nn.Sequential(_Aligned(alignment, layer), layer).eval()
 
 
 class _Aligned(nn.Module):

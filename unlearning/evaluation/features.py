@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearning.errors import ShapeError, UnknownLayer
-from unlearning.evaluation.accuracy import predict_logits
+from unlearning.evaluation.accuracy import batches_of, laid_out, logits_of
 
 _CHANNELS_SECOND = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FEATURES_LAST = (nn.Linear, nn.LayerNorm)
@@ -66,10 +66,11 @@ def trace(
                 raise UnknownLayer([name], known.keys() - {name})
             kept.append(_per_sample(known[name], seen.pop(name), len(args[0])))
 
+    batches = laid_out(model, batches_of(inputs, batch_size))
     handles = [known[name].register_forward_pre_hook(_watch(seen, name)) for name in parts]
     handles.append(model.register_forward_hook(keep))
     try:
-        logits = predict_logits(model, inputs, batch_size=batch_size)
+        logits = logits_of(model, batches)
     finally:
         for handle in handles:
             handle.remove()

@@ -19,25 +19,34 @@ from unlearning.evaluation.measure import Measure
 Hits = NDArray[np.bool_]
 
 
-def working_recovery(forgotten: Hits, kept: Hits, kept_before: Hits, *, name: str) -> Measure:
-    """Return the forget accuracy of a restored model, discounted by what it can no longer do.
+LEAST_KNOWN = 0.25
+"""An original that knew less of the classes is taken to have known this much: of what nobody ever learned not even the
+upper end of an interval around 0 would be a small part, and no such class could ever be deleted."""
 
-    value = f min(1, q / p),   f: accuracy on forgotten samples, q: on retained ones, both of the restored model;
-                               p: the original's on the same retained samples
 
-    1 is a class that is back in a model as good as the original; 0 is no class or no model. f and q stand on different
-    samples, so the interval adds what each of them moves the product by like standard errors (MOVER). p scales and is
-    taken as it is: q stands on the same samples. At the upper end each counts with the other's upper limit, so that
-    the interval keeps a width when both are 0.
+def working_recovery(
+    forgotten: Hits, kept: Hits, kept_before: Hits, *, name: str, forgotten_before: Hits | None = None
+) -> Measure:
+    """Return how much of the class a restored model has back, discounted by what it can no longer do.
+
+    value = min(1, f / g) min(1, q / p),   f: accuracy on forgotten samples, q: on retained ones, of the restored model;
+                                           g, p: the original's on the same samples, g at least `LEAST_KNOWN`
+
+    1 is a class that is back in a model as good as the original; 0 is no class or no model. Without g a class that the
+    original knew badly would pass untouched. f and q stand on different samples, so the interval adds what each of them
+    moves the product by like standard errors (MOVER). g and p scale and are taken as they are: f and q stand on the
+    same samples. At the upper end each counts with the other's upper limit, so that the interval keeps a width when
+    both are 0.
 
     It hides from this who rotates the features: the old layers then find neither the forgotten class nor the others. A
-    probe beside a reference does find it.
+    linear map in front of them turns the features back (see `aligned`).
 
     Args:
         forgotten: Is each forgotten sample put into its class by the restored model? bool (n,).
         kept: The same for retained samples, bool (m,).
         kept_before: Was each of those right in the original? bool (m,).
         name: Name of the measure.
+        forgotten_before: Was each forgotten sample right in the original? bool (n,). None for g = 1: plain accuracy.
 
     Returns:
         In [0, 1], lower is better; n counts the forgotten samples. Without any discount where the original was right
@@ -45,7 +54,7 @@ def working_recovery(forgotten: Hits, kept: Hits, kept_before: Hits, *, name: st
 
     Raises:
         EmptySide: there are no forgotten or no retained samples.
-        ShapeError: retained samples before and after are not the same ones.
+        ShapeError: samples before and after are not the same ones.
 
     References:
         Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008.
@@ -59,10 +68,13 @@ def working_recovery(forgotten: Hits, kept: Hits, kept_before: Hits, *, name: st
     """
     if kept.shape != kept_before.shape:
         raise ShapeError("outcomes of the retained samples", f"{kept_before.shape}", kept.shape)
+    if forgotten_before is not None and forgotten.shape != forgotten_before.shape:
+        raise ShapeError("outcomes of the forgotten samples", f"{forgotten_before.shape}", forgotten.shape)
     for side, hits in (("forget", forgotten), ("retain", kept)):
         if not len(hits):
             raise EmptySide(side)
-    f, f_low, f_high = _share(forgotten)
+    known = 1.0 if forgotten_before is None else max(LEAST_KNOWN, float(forgotten_before.mean()))
+    f, f_low, f_high = (min(1.0, end / known) for end in _share(forgotten))
     before = float(kept_before.mean())
     d, d_low, d_high = (min(1.0, end / before) if before else 1.0 for end in _share(kept))
     value = f * d

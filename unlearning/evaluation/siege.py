@@ -97,9 +97,34 @@ class Siege:
         # Of the original, so that all models of a comparison are probed at the same place.
         early = early_stage(attacker.original, x_test) if is_early else None
         run = partial(trace, model, modules={last} if early is None else {last, early}, batch_size=batch_size)
-        train, tested = run(attacker.inputs), run(x_test)
-        wanted = checked_classes(classes, train.logits.shape[1])
-        return cls(model, last, early, attacker.inputs, labels, x_test, y_test, wanted, train, tested, batch_size)
+        traces = run(attacker.inputs), run(x_test)
+        return cls.traced(model, attacker, (x_test, y_test.numpy()), classes, traces, (last, early), batch_size)
+
+    @classmethod
+    def traced(
+        cls,
+        model: nn.Module,
+        attacker: Attacker,
+        test: tuple[Tensor, Labels],
+        classes: Collection[int],
+        traces: tuple[Trace, Trace],
+        places: tuple[str, str | None],
+        batch_size: int,
+    ) -> Siege:
+        """The same of what was seen already.
+
+        Args:
+            model: See the class.
+            attacker: See there.
+            test: Test samples of the classes alone, and their classes.
+            classes: See the class.
+            traces: Outputs and features of the attacker's and of the test samples.
+            places: `last` and `early`.
+            batch_size: See the class.
+        """
+        labels, y_test = (torch.from_numpy(checked_labels(vector)) for vector in (attacker.labels, test[1]))
+        wanted = checked_classes(classes, traces[0].logits.shape[1])
+        return cls(model, *places, attacker.inputs, labels, test[0], y_test, wanted, *traces, batch_size)
 
     @property
     def features(self) -> Tensor:

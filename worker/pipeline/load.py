@@ -88,6 +88,6 @@ def _base(session: Session, model: Model, request: UnlearnRequest, spec: Unlearn
     """The base of the first attempt, unless classes it holds were deleted from the model since."""
     if request.base_version_id is not None:
         kept = session.get(ModelVersion, request.base_version_id)
-        if kept is not None and kept.state == VersionState.READY and gone <= set(kept.forgotten):
+        if kept is not None and VersionState(kept.state).is_kept and gone <= set(kept.forgotten):
             return kept
-    return resolve_base(session, model, version=spec.version, alias=spec.alias)
+    return resolve_base(session, model, version=spec.version, alias=spec.alias, for_work=True)

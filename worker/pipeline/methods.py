@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from core.requests.spec import UnlearnSpec
 from unlearning import (
@@ -69,6 +69,21 @@ class Made:
     table: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for an edit that was made: enough to make it again without choosing."""
+
+    name: str
+    alpha_r: float | None
+    alpha_f: float | None
+    layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, method: dict[str, Any]) -> Self:
+        """As a result or a manifest has it under `method`."""
+        return cls(method["name"], method["alpha_r"], method["alpha_f"], tuple(method["layers"]))
+
+
 def sides_of(context: Work) -> Sides:
     """Draw the images of both sides, and set validation images aside unless the strength is given."""
     train, own = context.materials.train, context.materials.validation
@@ -120,8 +135,7 @@ def refit(context: Work, sides: Sides, span: Span) -> Made:
 def paper(context: Work, sides: Sides, span: Span) -> Made:
     """Project with the alphas given, or with those and the depth that are best on the validation images."""
     start, width = span[0], span[1] - span[0]
-    retain = _statistics(context, sides.retain, "retain", (start, start + width / 4))
-    forget = _statistics(context, sides.forget, "forget", (start + width / 4, start + width / 2))
+    retain, forget = _both_statistics(context, sides, (start, start + width / 2))
     alpha_r, alpha_f, layers, score = context.spec.method.alpha_r, context.spec.method.alpha_f, None, None
     table: list[dict[str, Any]] = []
     if sides.validation is not None:
@@ -153,32 +167,68 @@ def paper(context: Work, sides: Sides, span: Span) -> Made:
     return Made(erasure, score, table)
 
 
-def _deepening(context: Work, sides: Sides, span: Span) -> Deepening:
-    if sides.validation is None:
-        msg = "Expected validation images to choose the depth with, got none."
+def again(context: Work, sides: Sides, chosen: Chosen, span: Span) -> Erasure:
+    """Make an edit again with what was chosen then: the same draws and the same sums, and nothing tried."""
+    if chosen.name == "refit":
+        return _refits(context, sides, span).of(chosen.layers)
+    if chosen.name != "paper" or chosen.alpha_r is None or chosen.alpha_f is None:
+        msg = f"Expected a record of 'refit', or of 'paper' with both alphas, got {chosen}."
         raise RuntimeError(msg)
-    refits = Refit(
+    nearly = span[0] + (span[1] - span[0]) * 0.95
+    retain, forget = _both_statistics(context, sides, (span[0], nearly))
+    return erase_from_statistics(
         context.materials.base,
-        retain=list(sides.retain_more.batches()),
-        forget=list(sides.forget.batches()),
-        classes=context.loaded.forget,
-        layers=layers_at_most(context.materials.base, sides.validation.tensor()[:2]),
-        seed=context.spec.seed,
-        progress=context.progress.over(span),
+        retain,
+        forget,
+        alpha_r=chosen.alpha_r,
+        alpha_f=chosen.alpha_f,
+        layers=chosen.layers,
+        progress=context.progress.over((nearly, span[1])),
     )
+
+
+def _deepening(context: Work, sides: Sides, span: Span) -> Deepening:
+    refits, validation = _refits(context, sides, span), _validation(sides)
     bench = Bench.of(
         context.materials.base,
-        sides.validation.tensor(),
-        sides.validation.labels,
+        validation.tensor(),
+        validation.labels,
         context.loaded.erase,
         excluded=context.loaded.erased_before,
     )
     return deepest_refit(refits, bench)
 
 
+def _refits(context: Work, sides: Sides, span: Span) -> Refit:
+    return Refit(
+        context.materials.base,
+        retain=list(sides.retain_more.batches()),
+        forget=list(sides.forget.batches()),
+        classes=context.loaded.forget,
+        layers=layers_at_most(context.materials.base, _validation(sides).tensor()[:2]),
+        seed=context.spec.seed,
+        progress=context.progress.over(span),
+    )
+
+
+def _validation(sides: Sides) -> Images:
+    if sides.validation is None:
+        msg = "Expected validation images to choose the depth with, got none."
+        raise RuntimeError(msg)
+    return sides.validation
+
+
 def _made(deepening: Deepening) -> Made:
     table = [{"method": "refit", "layers": len(tried.layers), **tried.judgement._asdict()} for tried in deepening.tried]
     return Made(deepening.erasure, deepening.best.judgement.score, table)
+
+
+def _both_statistics(context: Work, sides: Sides, span: Span) -> tuple[LayerStatistics, LayerStatistics]:
+    middle = (span[0] + span[1]) / 2
+    return (
+        _statistics(context, sides.retain, "retain", (span[0], middle)),
+        _statistics(context, sides.forget, "forget", (middle, span[1])),
+    )
 
 
 def _statistics(context: Work, images: Images, side: str, span: Span) -> LayerStatistics:

@@ -54,6 +54,8 @@ class Erased(Output):
     untouched: list[dict[str, Any]]
     samples: dict[str, int]
     environment: dict[str, Any]
+    prototypes: str | None = None
+    """Digest of what is kept of the classes to recognise them by, if the operator allows that."""
 
     def blobs(self) -> tuple[str, ...]:
         return (self.sha256,)

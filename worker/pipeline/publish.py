@@ -108,6 +108,7 @@ def _facts(context: Context, verdict: Verdict) -> dict[str, Any]:
     return {
         "verdict": verdict.outcome.value,
         "policy": f"{verdict.policy.name}/{verdict.policy.version}",
+        "verdict_sha256": digest(verdict.as_json()),
         "measures": measures,
         "base_version": context.loaded.base_version,
     }

@@ -8,6 +8,7 @@ from models_store.storage import StoredBlob
 from models_store.weights import iterate_state
 from unlearning import Erasure
 from worker.environment import describe
+from worker.guarding.prototypes import MAX_BYTES, Prototypes
 from worker.pipeline.context import Context
 from worker.pipeline.methods import Made, method_of, sides_of
 from worker.pipeline.outputs import Erased
@@ -32,7 +33,16 @@ def run(context: Context) -> Erased:
         ],
         samples={name: len(images) for name, images in counted.items()},
         environment=describe(context.device, seed=context.spec.seed),
+        prototypes=_prototypes(context),
     )
+
+
+def _prototypes(context: Context) -> str | None:
+    if not context.settings.guard_prototypes:
+        return None
+    loaded, materials = context.loaded, context.materials
+    kept = Prototypes.take(materials.base, materials.train, loaded.erase, loaded.erased_before)
+    return None if kept is None else context.storage.put([kept.to_bytes()], max_bytes=MAX_BYTES).sha256
 
 
 def _stored(context: Context, erasure: Erasure) -> StoredBlob:

@@ -29,10 +29,11 @@ from models_store.tables import Dataset, Model, ModelVersion, ReferenceState
 from models_store.weights import iterate_state
 from worker.environment import describe, prepare
 from worker.files import check_unchanged, checked_files, limits_of
-from worker.patience import OUTAGES, patiently
+from worker.patience import patiently
 from worker.pipeline.data import Images
 from worker.pipeline.materials import Blueprint
 from worker.pipeline.outputs import digest
+from worker.progress import reporter
 from worker.retraining.checks import Found, NotAReference, measure, refuse_unfit
 from worker.retraining.progress import CHECKED_PERCENT, TRAINED_PERCENT, Stages
 from worker.retraining.shelf import Shelf
@@ -76,7 +77,7 @@ def run(
     began = time.monotonic()
     device = prepare(settings)
     work = patiently(lambda: _assignment(lease, database, storage, settings), at_most=settings.lease_ttl)
-    stages = Stages(_reporter(work), must_stop)
+    stages = Stages(reporter(work.database, work.lease), must_stop)
     stages.enter("load", 0)
     sides = _read(work)
     shelf = Shelf(lease, work.tenant, database, settings, digest([work.spec.model_dump(mode="json"), sides.files]))
@@ -107,16 +108,6 @@ def _assignment(lease: Lease, database: Database, storage: LocalStorage, setting
         refuse_unready(dataset)
         original = original_of(session, model)
     return Assignment(lease, job.tenant, spec, database, storage, settings, model, dataset, original)
-
-
-def _reporter(work: Assignment) -> Callable[[str, int], None]:
-    def report(step: str, percent: int) -> None:
-        try:
-            claims.report_progress(work.database, work.lease, step=step, percent=percent)
-        except OUTAGES as error:
-            _log.warning("progress.not_written", error=type(error).__name__)
-
-    return report
 
 
 def _read(work: Assignment) -> Sides:

@@ -25,12 +25,12 @@ from models_store.shadows import ShadowSpec
 from models_store.storage import LocalStorage
 from unlearning.evaluation.audit import ShadowRecord
 from worker.environment import prepare
-from worker.patience import OUTAGES, patiently
+from worker.patience import patiently
 from worker.pipeline.context import Context
 from worker.pipeline.materials import Materials
 from worker.pipeline.methods import method_of, sides_of
 from worker.pipeline.outputs import digest
-from worker.progress import Progress
+from worker.progress import Progress, reporter
 from worker.retraining.progress import CHECKED_PERCENT, TRAINED_PERCENT, Stages
 from worker.retraining.shelf import Shelf
 from worker.retraining.training import fresh_network, train
@@ -81,7 +81,7 @@ def run(
 
 
 def _record(work: Assignment, began: float) -> ShadowRecord:
-    stages = Stages(_reporter(work), work.must_stop)
+    stages = Stages(reporter(work.database, work.lease), work.must_stop)
     stages.enter("load", 0)
     splits = read_splits(work.subject, work.storage, work.settings)
     network = _trained(work, splits, stages)
@@ -148,13 +148,3 @@ def _finish(work: Assignment, record: ShadowRecord, seconds: float) -> None:
             claims.finish(session, work.lease, JobState.COMPLETED, result=result, data=facts)
 
     patiently(write, at_most=work.settings.lease_ttl)
-
-
-def _reporter(work: Assignment) -> Callable[[str, int], None]:
-    def report(step: str, percent: int) -> None:
-        try:
-            claims.report_progress(work.database, work.lease, step=step, percent=percent)
-        except OUTAGES as error:
-            _log.warning("progress.not_written", error=type(error).__name__)
-
-    return report

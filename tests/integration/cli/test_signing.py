@@ -39,7 +39,7 @@ def test_keys_are_made_once_printed_and_closed_to_others(tmp_path: Path) -> None
     made = run("keys", "init", "--origin", ORIGIN)
     assert made.exit_code == 0
     vkeys = made.stdout.split()
-    assert [vkey.split("+")[0] for vkey in vkeys] == [ORIGIN, f"{ORIGIN}/statements"]
+    assert [vkey.split("+")[0] for vkey in vkeys] == [ORIGIN, f"{ORIGIN}/statements", f"{ORIGIN}/models"]
     path = tmp_path / "signing-keys.json"
     assert os.stat(path).st_mode & 0o777 == 0o600  # noqa: PTH116 the mode is what is tested
     private = [key["private"] for key in json.loads(path.read_text())["keys"]]
@@ -53,7 +53,7 @@ def test_keys_are_made_once_printed_and_closed_to_others(tmp_path: Path) -> None
 def test_a_rotation_adds_keys_and_the_list_shows_all() -> None:
     first = run("keys", "init", "--origin", ORIGIN).stdout.split()
     second = run("keys", "rotate", "--overlap-days", "7").stdout.split()
-    assert [vkey.split("+")[0] for vkey in second] == [f"{ORIGIN}-2", f"{ORIGIN}/statements-2"]
+    assert [vkey.split("+")[0] for vkey in second] == [f"{ORIGIN}-2", f"{ORIGIN}/statements-2", f"{ORIGIN}/models-2"]
     listed = run("keys", "list").stdout
     assert all(vkey.split("+")[0] in listed for vkey in first + second)
     assert sealer().examine().holds
@@ -112,7 +112,7 @@ def test_a_checkpoint_is_verified_against_the_pinned_key(tmp_path: Path) -> None
     assert (held.exit_code, f"is signed by {ORIGIN}" in held.output) == (0, True)
     assert run("verify", str(note)).exit_code == 2
     assert run("verify", str(note), "--key", "nonsense").exit_code == 2
-    note.write_text(note.read_text().replace("\n2\n", "\n3\n"))
+    note.write_text(note.read_text().replace("\n3\n", "\n4\n"))
     changed = run("verify", str(note), "--key", vkey)
     assert (changed.exit_code, "one of the two was changed" in changed.output) == (1, True)
 
@@ -132,7 +132,7 @@ def test_an_export_is_verified_against_a_kept_checkpoint(tmp_path: Path) -> None
     kept.write_text(sealer().current().note)
     with database.reading() as session:
         leaves = list(session.execute(select(LedgerEntry.leaf).order_by(LedgerEntry.seq)).scalars())
-    for count, code in ((3, 0), (2, 1)):
+    for count, code in ((4, 0), (3, 1)):
         export = tmp_path / f"{count}.json"
         root = root_of_leaves(leaves[:count])
         export.write_text(json.dumps(export_document(leaves[:count], tree_size=count, root=root)))

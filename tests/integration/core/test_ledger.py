@@ -1,7 +1,6 @@
 """The ledger in a real database: serialised, append-only, and checked offline."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,13 +14,6 @@ from core.ledger.tree import root_of, root_of_leaves
 
 WRITERS = 8
 EACH = 10
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    opened.dispose()
 
 
 def append_some(database: Database, writer: int) -> None:

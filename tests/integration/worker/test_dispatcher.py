@@ -2,7 +2,7 @@
 
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from core.requests import claims
 from core.requests.tables import Job
 from core.settings import Settings
 from core.states import JobState
+from tests.integration.app.api import Api, body
 from tests.integration.worker.support import add_job, job_of, on_both, quick_settings
 from tests.throwaway import ThrowawayRedis, wait_until
 
@@ -124,6 +125,22 @@ def test_the_loop_outlives_an_outage_of_the_database_and_ends_when_told(
     stop.set()
     thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_the_loop_keeps_up_with_the_calendar(sqlite_url: str, tmp_path: Path) -> None:
+    api = Api(sqlite_url, tmp_path)
+    api.register()
+    late = (datetime.now(UTC).date() - timedelta(days=40)).isoformat()
+    api.local.post("/unlearn", json=body("ant", received_on=late))
+    stop = threading.Event()
+    dispatcher = Dispatcher(api.database, Bell(), quick_settings(sqlite_url, tmp_path))
+    thread = threading.Thread(target=dispatcher.run, args=(stop,))
+    thread.start()
+    wait_until(lambda: "request.overdue" in api.ledger_types(), seconds=20, what="the watch to see who is late")
+    stop.set()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    api.resources.close()
 
 
 def test_after_redis_forgot_everything_the_job_is_rung_for_again(

@@ -45,7 +45,7 @@ RECIPE = Recipe.model_validate({
 })
 WHO = Caller("t", "key:test", frozenset({"admin"}))
 MINUTES = timedelta(minutes=5)
-AUDIT_TESTS = {"u_lira_auc", "rmia_auc", "klom", "challenge_epsilon", "challenge_score"}
+AUDIT_TESTS = {"u_lira_auc", "rmia_auc", "klom", "klom_excess", "challenge_epsilon", "challenge_score"}
 PROBLEM = {"slug": "runner-died", "title": "t", "detail": "d"}
 
 

@@ -43,8 +43,8 @@ def test_a_foreign_host_name_is_not_local(host: str) -> None:
 
 def test_admin_may_all_but_override_and_others_what_their_scopes_say() -> None:
     reader = Caller("t", "key:1", frozenset({"models:read"}))
-    both = Caller("t", "key:2", frozenset({"admin", "override"}))
-    assert {scope for scope in SCOPES if not LOCAL_OPERATOR.may(scope)} == {"override"}
+    both = Caller("t", "key:2", frozenset({"admin", "override", "break-glass"}))
+    assert {scope for scope in SCOPES if not LOCAL_OPERATOR.may(scope)} == {"override", "break-glass"}
     assert all(both.may(scope) for scope in SCOPES)
     assert reader.may("models:read")
     assert not reader.may("models:write")

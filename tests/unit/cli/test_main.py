@@ -15,7 +15,18 @@ from core.ledger.export import export_document
 from core.ledger.tree import leaf_hash, root_of_leaves
 from core.settings import get_settings
 
-COMMANDS = ("serve", "worker", "dispatch", "migrate", "verify", "demo", "keys", "keys api", "keys api create")
+COMMANDS = (
+    "serve",
+    "worker",
+    "dispatch",
+    "migrate",
+    "verify",
+    "verifier",
+    "demo",
+    "keys",
+    "keys api",
+    "keys api create",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import pytest
 
 from core import log
 from core.errors import Conflict, where_it_broke
+from models_store.errors import ArchiveOverLimit, MalformedDataset, UnknownDatasetLabel
 
 SECRET = "Erika Mustermann"
 
@@ -43,6 +44,11 @@ def test_a_refusal_keeps_its_sentence_because_it_was_written_for_callers() -> No
     assert (
         where_it_broke(Conflict("Expected a version that is ready.")) == "Conflict: Expected a version that is ready."
     )
+
+
+def test_a_refusal_that_quotes_a_label_or_a_file_keeps_its_type_only() -> None:
+    for kind in (UnknownDatasetLabel, MalformedDataset, ArchiveOverLimit):
+        assert where_it_broke(kind(f"Expected a label of the model, got {SECRET!r}.")) == kind.__name__
 
 
 def test_a_line_of_the_log_names_no_class_even_when_an_error_does(monkeypatch: pytest.MonkeyPatch) -> None:

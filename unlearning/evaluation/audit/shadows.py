@@ -137,7 +137,7 @@ def gather(
                 u, r, u_z, r_z, released=(last.phi, last.z_phi) if last else None, gamma=gamma, **options
             ),
         ),
-        (("klom",), lambda: klom_measures(u, r, **options)),
+        (("klom", "klom_excess"), lambda: klom_measures(u, r, **options)),
         (
             ("challenge_epsilon", "challenge_quality", "challenge_score"),
             lambda: challenge_measures(u, r, accuracies=shadows.accuracies(), windows=windows, **options),

@@ -1,7 +1,8 @@
 """Measuring an unlearned network beside its original and, where there is one, beside a retrained reference.
 
     scene        what was deleted, and which images are looked at
-    subject      one network, and what it says about them: computed when first asked for, once
+    passes       one network over the images: no image twice, and none before it is needed
+    subject      one network, and what it says about them
     outputs      what is measured of every network by its outputs and its last layer
     attacks      what brings the classes back from a network
     comparisons  what is measured of the unlearned network beside the original
@@ -16,11 +17,10 @@ Nothing here knows a database, a lease or a store, so that the self-test of the 
 from worker.pipeline.verification.examination import Case, Examined, decide, evidence_of, examine
 from worker.pipeline.verification.findings import BEYOND_RECOVERY
 from worker.pipeline.verification.scene import Deletion, Looked, Scene
-from worker.pipeline.verification.subject import Answers, Subject
+from worker.pipeline.verification.subject import Subject
 
 __all__ = [
     "BEYOND_RECOVERY",
-    "Answers",
     "Case",
     "Deletion",
     "Examined",

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from unlearning.evaluation import zero_bias
-from unlearning.evaluation.aligned import aligned_layer_back, fit_alignment
+from unlearning.evaluation.aligned import Alignment, aligned_layer_back, fit_alignment
 from unlearning.evaluation.few_shot import few_shot_outcomes
 from unlearning.evaluation.neutral import has_bias
 from unlearning.evaluation.outcomes import Outcome
@@ -17,6 +18,17 @@ RELEARNING_STEPS = (5, 20)
 Attack = Callable[[Siege, Siege, int], tuple[Outcome, ...]]
 """From the network under attack, the original and a seed to what it made of the samples; nothing where there is no
 place for it."""
+
+
+def realigned(siege: Siege, original: Siege) -> nn.Module:
+    """The network with the original's last layer, behind the map from its features to the original's."""
+    return aligned_layer_back(siege.model, original.model, alignment_of(siege, original), siege.x_test)
+
+
+def alignment_of(siege: Siege, original: Siege) -> Alignment:
+    """That map: no forgotten image has shaped it."""
+    is_kept = ~torch.isin(siege.labels, torch.tensor(siege.classes))
+    return fit_alignment(siege.features[is_kept], original.features[is_kept])
 
 
 def _bias_zeroed(siege: Siege, _original: Siege, _seed: int) -> tuple[Outcome, ...]:
@@ -35,10 +47,7 @@ def _early_probe(siege: Siege, _original: Siege, _seed: int) -> tuple[Outcome, .
 
 def _aligned_head(siege: Siege, original: Siege, _seed: int) -> tuple[Outcome, ...]:
     """The original's last layer, behind a map from the new features to the old that no forgotten image has shaped."""
-    is_kept = ~torch.isin(siege.labels, torch.tensor(siege.classes))
-    alignment = fit_alignment(siege.features[is_kept], original.features[is_kept])
-    back = aligned_layer_back(siege.model, original.model, alignment, siege.x_test)
-    return (siege.outputs(back, "aligned_head"),)
+    return (siege.outputs(realigned(siege, original), "aligned_head"),)
 
 
 def _few_shot(siege: Siege, _original: Siege, seed: int) -> tuple[Outcome, ...]:

@@ -19,8 +19,10 @@ from unlearning.evaluation import (
     predict_logits,
     worst_class_drop,
 )
+from unlearning.evaluation.aligned import behind
 from unlearning.evaluation.restored import working_recovery
 from worker.pipeline.data import BATCH_SIZE
+from worker.pipeline.verification.attacks import alignment_of, realigned
 from worker.pipeline.verification.findings import by_name
 from worker.pipeline.verification.outputs import upper_end
 from worker.pipeline.verification.subject import Hits, Subject, right
@@ -28,7 +30,9 @@ from worker.pipeline.verification.subject import Hits, Subject, right
 OVER_UNLEARNING_SAMPLES = 250
 """Forgotten test images that are moved to the border: a forward and a backward, and two forwards."""
 
-PutBack = Callable[[nn.Module, nn.Module, Tensor], nn.Module]
+Reader = Callable[[str], Tensor]
+"""What a network with something put back says of the `gone` or `beside` test images."""
+PutBack = Callable[["Pair"], Reader]
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,14 @@ def retain_membership(pair: Pair) -> Measure:
 
 def restored(pair: Pair, put_back: PutBack, name: str) -> Measure:
     """What returns with the original's layers on the new features, in a model that still works."""
-    scene, looked = pair.unlearned.scene, pair.unlearned.scene.looked
-    model = put_back(pair.unlearned.model, scene.original, scene.example)
-    images = looked.test.of_classes(scene.deletion.forget)
-    kept = right(looked.beside, predict_logits(model, looked.beside.batches()))
-    back = right(images, predict_logits(model, images.batches()))
+    scene, beside = pair.unlearned.scene, pair.unlearned.scene.looked.beside
+    gone, read = scene.looked.test.of_classes(scene.deletion.forget), put_back(pair)
+    kept, back = right(beside, read("beside")), right(gone, read("gone"))
+    kept_before, before = (pair.original.right_on("test", images) for images in (beside, gone))
 
     def measure(classes: list[int]) -> Measure:
-        back_here = back[np.isin(images.labels, classes)]
-        return working_recovery(back_here, kept, pair.original.right_beside(), name=name)
+        here = np.isin(gone.labels, classes)
+        return working_recovery(back[here], kept, kept_before, forgotten_before=before[here], name=name)
 
     return scene.deletion.worst(measure, upper_end)
 
@@ -90,9 +93,40 @@ def likeness(pair: Pair) -> dict[str, Measure]:
     ])
 
 
+def _last_layer_back(pair: Pair) -> Reader:
+    scene, siege = pair.unlearned.scene, pair.unlearned.siege.get()
+    if siege.linear_head is not None:
+        return _from_features(pair, pair.original.model.get_submodule(scene.head))
+    return _from_images(pair, last_layer_back(pair.unlearned.model, pair.original.model, scene.example))
+
+
+def _classifier_back(pair: Pair) -> Reader:
+    scene = pair.unlearned.scene
+    return _from_images(pair, classifier_back(pair.unlearned.model, pair.original.model, scene.example))
+
+
+def _realigned(pair: Pair) -> Reader:
+    siege, original = pair.unlearned.siege.get(), pair.original.siege.get()
+    if siege.linear_head is None:
+        return _from_images(pair, realigned(siege, original))
+    head = pair.original.model.get_submodule(pair.unlearned.scene.head)
+    return _from_features(pair, behind(alignment_of(siege, original), head))
+
+
+def _from_images(pair: Pair, model: nn.Module) -> Reader:
+    images = pair.unlearned.images_of
+    return lambda whose: predict_logits(model, images(whose).batches())
+
+
+def _from_features(pair: Pair, head: nn.Module) -> Reader:
+    """The last layer alone: what is before it has been seen already."""
+    return lambda whose: predict_logits(head, pair.unlearned.features(whose)["penultimate"])
+
+
 PUT_BACK: dict[TestName, PutBack] = {
-    TestName.RESTORED_HEAD_FORGET_ACCURACY: last_layer_back,
-    TestName.RESTORED_CLASSIFIER_FORGET_ACCURACY: classifier_back,
+    TestName.RESTORED_HEAD_FORGET_ACCURACY: _last_layer_back,
+    TestName.RESTORED_CLASSIFIER_FORGET_ACCURACY: _classifier_back,
+    TestName.REALIGNED_HEAD_FORGET_ACCURACY: _realigned,
 }
 
 TESTS: dict[TestName, Callable[[Pair], Measure]] = {

@@ -47,7 +47,7 @@ def curves(subjects: Subjects, measures: Mapping[str, Mapping[str, Any]]) -> dic
 
 def per_class_accuracy(subject: Subject) -> list[float | None]:
     """Accuracy on the test images of each class; None without any."""
-    confusion = confusion_matrix(subject.images("test").labels, subject.answers.get().test)
+    confusion = confusion_matrix(subject.images("test").labels, subject.outputs("test"))
     totals, hits = confusion.sum(axis=1).tolist(), confusion.diagonal().tolist()
     return [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
 
@@ -60,7 +60,7 @@ def _confusion(subject: Subject) -> list[list[int]] | None:
     """Counts of test images, rows true, columns said."""
     if subject.scene.deletion.num_classes > MAX_CLASSES:
         return None
-    rows: list[list[int]] = confusion_matrix(subject.images("test").labels, subject.answers.get().test).tolist()
+    rows: list[list[int]] = confusion_matrix(subject.images("test").labels, subject.outputs("test")).tolist()
     return rows
 
 

@@ -89,8 +89,6 @@ def examine(case: Case, deciding: Iterable[TestName], progress: Progress, start:
         start: see there.
     """
     began, found = time.monotonic(), {name: Findings() for name in case.subjects}
-    for subject in case.subjects.values():
-        subject.answers.settle()
     first, rest = _deciding(case, found, set(deciding)), _informing(case, found, set(deciding))
     total, seconds = len(first) + len(rest), {}
     for done, action in enumerate([*first, *rest], start=1):

@@ -37,12 +37,3 @@ class Once(Generic[Value]):
         if self._error is not None:
             raise self._error.with_traceback(None)  # else it grows with everybody who asks
         return self._value
-
-    def settle(self) -> None:
-        """Compute it now; an exception is left for those who ask."""
-        try:
-            self.get()
-        except BEYOND_RECOVERY:
-            raise
-        except Exception:  # noqa: BLE001, S110 kept, and raised to those who ask
-            pass

@@ -35,7 +35,7 @@ FEWER_RESAMPLES = 200
 
 def retain_accuracy(subject: Subject, split: str, *, kind: str = "retain_accuracy") -> Measure:
     """`retain_accuracy`, `..._macro`, `..._worst_class` or `false_forget_rate` of a split."""
-    confusion = confusion_matrix(subject.images(split).labels, subject.answers.get().of(split))
+    confusion = confusion_matrix(subject.images(split).labels, subject.outputs(split))
     return _named(accuracy_measures(confusion, subject.scene.deletion.forget, split=split), f"{split}_{kind}")
 
 

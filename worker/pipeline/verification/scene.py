@@ -8,9 +8,10 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from unlearning.evaluation import early_stage, last_layer
+from unlearning.evaluation.probes import Labels
 from unlearning.evaluation.siege import Attacker, Siege
 from worker.pipeline.data import BATCH_SIZE, Images, attacked, attackers, beside, thinned
-from worker.pipeline.verification.once import Once
+from worker.pipeline.verification.passes import Parts, Passes, Watch, parted
 
 Found = TypeVar("Found")
 
@@ -90,15 +91,31 @@ class Scene:
         return Attacker(self.looked.held.tensor(), self.looked.held.labels, self.original)
 
     @cached_property
-    def original_siege(self) -> Once[Siege]:
-        """The original with its features: what others' are led to."""
-        return Once(lambda: self.siege_of(self.original))
+    def parts(self) -> Parts:
+        """The images by what is needed of them."""
+        looked = self.looked
+        return parted(looked.train, looked.test, looked.held, looked.beside, self.deletion.forget)
 
-    def siege_of(self, model: nn.Module) -> Siege:
+    def passes_of(self, model: nn.Module) -> Passes:
+        """A network's passes over the images; the original's are the same for all who ask."""
+        return self.original_passes if model is self.original else Passes(model, self.parts, self.places.values())
+
+    @cached_property
+    def original_passes(self) -> Passes:
+        """Those of the original."""
+        return Passes(self.original, self.parts, self.places.values())
+
+    @cached_property
+    def test_side(self) -> tuple[Tensor, Labels]:
+        """The forgotten test images that attacks are judged by."""
+        return self.looked.attacked.tensor(), self.looked.attacked.labels
+
+    def siege_of(self, model: nn.Module, passes: Passes, watch: Watch) -> Siege:
         """A network with everything that attacks on it need."""
-        test = self.looked.attacked.tensor(), self.looked.attacked.labels
+        traces = passes.trace("train", self.looked.held, watch), passes.trace("test", self.looked.attacked, watch)
+        places = self.places["penultimate"], self.places.get("early")
         classes = _present(self.looked.held, self.deletion.forget)
-        return Siege.of(model, self.attacker, test, classes, is_early=True, batch_size=BATCH_SIZE)
+        return Siege.traced(model, self.attacker, self.test_side, classes, traces, places, BATCH_SIZE)
 
     @cached_property
     def head(self) -> str:

@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from sqlalchemy import event
 
 from app.audit import service
 from core.ledger.export import check_export, export_document
@@ -80,3 +81,27 @@ def test_a_ledger_with_foreign_entries_is_exported_to_the_operator_only(busy_api
 @pytest.mark.parametrize("query", ["start=-1", "limit=0", "limit=1001", "start=x", "request=x", f"start={2**70}"])
 def test_a_page_that_cannot_be_is_refused(small_api: Api, query: str) -> None:
     assert small_api.local.get(f"/audit/entries?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("query", ["start=2&limit=2", "request={request}&limit=1"])
+def test_sqlite_neither_sorts_nor_searches_the_whole_ledger_for_a_page(
+    sqlite_url: str, tmp_path_factory: pytest.TempPathFactory, query: str
+) -> None:
+    api = Api(sqlite_url, tmp_path_factory.mktemp("data"))
+    api.register()
+    request = api.local.post("/unlearn", json=body("ant")).json()["id"]
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    engine = api.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    assert api.local.get(f"/audit/entries?{query.format(request=request)}").status_code == 200
+    of_entries = [one for one in asked if "FROM audit_log" in one[0]]
+    assert of_entries
+    with engine.connect() as connection:
+        plans = [
+            str(step[-1])
+            for statement, values in of_entries
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    expected = "ix_audit_log_tenant_seq (tenant=? AND seq>?" if "start" in query else "ix_audit_log_request_id"
+    assert any(expected in step for step in plans), plans
+    assert "start" not in query or not any("TEMP B-TREE" in step for step in plans), plans

@@ -139,3 +139,28 @@ def test_without_a_key_proofs_lead_to_the_present_head(small_api: Api) -> None:
 def test_a_proof_of_what_is_not_there_is_refused(signing: Api, path: str) -> None:
     answer = signing.local.get(f"/audit/proof/{path}")
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+
+
+def test_a_requests_proof_file_is_that_of_the_newest_entry_about_it(signing: Api) -> None:
+    accepted = signing.local.post("/unlearn", json=body("cat"), headers={"Idempotency-Key": '"k"'})
+    again = signing.local.post("/unlearn", json=body("cat"), headers={"Idempotency-Key": '"k"'})
+    request = accepted.json()
+    path = request["links"]["proof"]
+    link = f'<{path}>; rel="describedby"; type="text/plain"'
+    assert [one.headers["link"] for one in (accepted, again)] == [link, link]
+    assert path == f"/unlearn/{request['id']}/proof.tlog-proof"
+    first = check_proof(signing.local.get(path).text, pinned(signing))
+    assert json.loads(first.leaf)["type"] == "request.accepted"
+    assert signing.local.delete(request["links"]["self"]).headers["link"] == link
+    answer = signing.local.get(path)
+    last = check_proof(answer.text, pinned(signing))
+    assert (json.loads(last.leaf)["request"], json.loads(last.leaf)["to"]) == (request["id"], "cancelled")
+    assert signing.local.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+    assert signing.with_key("audit:read", tenant="other").get(path).status_code == 404
+    assert signing.with_key("requests:read").get(path).status_code == 403
+
+
+def test_without_a_key_a_request_has_no_proof_file(small_api: Api) -> None:
+    request = small_api.local.post("/unlearn", json=body("ant")).json()
+    answer = small_api.local.get(request["links"]["proof"])
+    assert (answer.status_code, "expunge keys init" in answer.json()["detail"]) == (404, True)

@@ -210,6 +210,13 @@ def test_an_unfinished_request_is_refused(small_api: Api) -> None:
         claims.claim(small_api.database, owner="w", ttl=MINUTE)
 
 
+def test_a_finished_request_links_its_audit_and_an_open_one_does_not(small: Auditable) -> None:
+    links = small.client.get(small.path.removesuffix("/audit")).json()["links"]
+    assert links["audit"] == small.path
+    opened = small.api.local.post("/unlearn", json=body("bee")).json()
+    assert "audit" not in opened["links"] or opened["links"]["audit"] is None
+
+
 def test_a_model_without_a_recipe_is_refused(small_api: Api) -> None:
     job_id, _ = reject(small_api, "ant", forgotten=[0])
     answer = small_api.local.post(f"/unlearn/{job_id}/audit", json={"pairs": 2})

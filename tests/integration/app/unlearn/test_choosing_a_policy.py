@@ -52,7 +52,7 @@ def test_a_version_can_be_pinned(api: Api) -> None:
 
 def test_the_standard_is_taken_unless_another_is_named(small_api: Api) -> None:
     shown = small_api.local.post("/unlearn", json=body("ant")).json()
-    assert (shown["policy"], shown["policy_version"]) == ("standard", 2)
+    assert (shown["policy"], shown["policy_version"]) == ("standard", STANDARD.version)
     assert spec_of(small_api, shown).policy == STANDARD
     pinned = small_api.local.post("/unlearn", json=body("bee", policy="standard/1")).json()
     assert TestName.HEAD_OUTLIER not in spec_of(small_api, pinned).policy.deciding
@@ -84,7 +84,8 @@ def test_the_policy_of_another_tenant_is_unknown(small_api: Api) -> None:
         ({"false_forget_rate": {"at_least": 0.1}}, "impossible-threshold"),
         ({"membership_auc": {"at_least": 0.6, "at_most": 0.7}}, "impossible-threshold"),
         ({"probe_gap": {"at_most": 0.1}}, "no-reference"),
-        ({"klom": {"at_most": 1.0}}, "no-audit"),
+        ({"klom_excess": {"at_most": 1.0}}, "no-audit"),
+        ({"klom": {"at_most": 1.0}}, "impossible-threshold"),
     ],
 )
 def test_a_policy_of_ones_own_may_be_tightened_within_reason(
@@ -106,7 +107,7 @@ def test_a_policy_that_compares_needs_a_reference_and_says_which(api: Api) -> No
     assert (answer.status_code, problem["type"]) == (422, "urn:expunge:problem:no-reference")
     assert problem["class_indices"] == [1, 3]
     assert "POST /models/m/references" in problem["detail"]
-    assert "with-reference/1" in problem["detail"]
+    assert "with-reference/2" in problem["detail"]
     assert "probe_gap" in problem["tests"]
     assert "dog" not in problem["detail"]
     assert problem["errors"][0]["pointer"] == "#/policy"

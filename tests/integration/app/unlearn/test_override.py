@@ -18,12 +18,13 @@ from core.policy.policies import STANDARD
 from core.policy.verdict import Evidence, judge
 from core.requests import claims
 from core.requests.moves import InvalidMove, move
-from core.requests.tables import Job, JobStep, UnlearnRequest
+from core.requests.tables import Job, UnlearnRequest
 from core.states import JobState
 from models_store.manifests import digest
 from models_store.registry import find_model, find_version
 from models_store.tables import ForgottenClass, ModelVersion
 from tests.integration.app.api import Api, TestClient, add_ready_version, body, forget, safetensors
+from tests.integration.app.publishing import loaded_step
 
 REASON = "Erika Mustermann's class has no images that matter; the board decided on Friday."
 MINUTE = timedelta(minutes=1)
@@ -56,9 +57,9 @@ class Rejected:
         return (client or self.chief).post(f"{self.path}/override", json={"reason": reason})
 
 
-def reject(api: Api, *classes: str, forgotten: list[int], value: float = 1.0) -> tuple[UUID, str]:
+def reject(api: Api, *classes: str, forgotten: list[int], value: float = 1.0, model: str = "m") -> tuple[UUID, str]:
     """What submission, worker and verification leave behind when a verdict fails: the request and its candidate."""
-    assert api.local.post("/unlearn", json=body(*classes)).status_code == 202
+    assert api.local.post("/unlearn", json=body(*classes) | {"model": model}).status_code == 202
     lease = claims.claim(api.database, owner="w", ttl=MINUTE)
     assert lease is not None
     blob = api.resources.storage.put([safetensors(value)], 1 << 20)
@@ -73,21 +74,11 @@ def reject(api: Api, *classes: str, forgotten: list[int], value: float = 1.0) ->
         "samples": {"retain": 900, "forget": 900, "validation": 100},
     }
     with api.database.writing() as session:
-        base = find_version(session, find_model(session, "default", "m"), 1)
+        base = find_version(session, find_model(session, "default", model), 1)
         session.get_one(UnlearnRequest, lease.job_id).base_version_id = base.id
-        row = JobStep(
-            job_id=lease.job_id,
-            step="load",
-            tenant="default",
-            actor=lease.actor,
-            fence=lease.fence,
-            started_at=base.created_at,
-            finished_at=base.created_at,
-            output={"inputs": "", "seconds": 0.0, "output": {"files": {"train": "aa" * 32, "test": "bb" * 32}}},
-            output_sha256="",
-        )
-        session.add(row)
-        claims.finish(session, lease, JobState.REJECTED, result=result)
+        session.add(loaded_step(lease, base))
+        facts = {"verdict": "fail", "policy": str(STANDARD), "verdict_sha256": digest(result["verdict"])}
+        claims.finish(session, lease, JobState.REJECTED, result=result, data=facts)
     return lease.job_id, blob.sha256
 
 
@@ -146,7 +137,7 @@ def test_the_mark_is_seen_everywhere_and_the_verdict_stays_failed(rejected: Reje
         rejected.chief.get("/models/m/versions").json()["items"][1],
     ):
         assert (version["overridden_by"], version["override_reason"]) == (by, REASON)
-        assert (version["verdict"]["outcome"], version["verdict"]["policy_version"]) == ("fail", 2)
+        assert (version["verdict"]["outcome"], version["verdict"]["policy_version"]) == ("fail", STANDARD.version)
     for answer in (
         rejected.chief.get("/models/m/versions/2/artifact"),
         rejected.chief.head("/models/m/versions/2/artifact"),
@@ -172,18 +163,15 @@ def test_versions_that_nobody_overrode_carry_no_mark(small_api: Api) -> None:
 
 def test_the_ledger_says_who_and_commits_to_why_without_the_words(rejected: Rejected) -> None:
     rejected.override()
-    overridden, added, moved = rejected.api.ledger()[-3:]
-    assert [leaf["type"] for leaf in (overridden, added, moved)] == [
-        "request.overridden",
-        "version.added",
-        "request.transition",
-    ]
+    told = ("request.overridden", "version.added", "request.transition")
+    overridden, added, moved = [leaf for leaf in rejected.api.ledger() if leaf["type"] in told][-3:]
+    assert [leaf["type"] for leaf in (overridden, added, moved)] == list(told)
     with rejected.api.database.reading() as session:
         key = session.get_one(UnlearnRequest, rejected.id).commitment_key
         leaves = b"".join(session.execute(select(LedgerEntry.leaf)).scalars())
     assert key is not None
     assert overridden["data"]["reason"] == commitment(key, "reason", REASON)
-    assert (overridden["data"]["verdict"], overridden["data"]["policy"]) == ("fail", "standard/2")
+    assert (overridden["data"]["verdict"], overridden["data"]["policy"]) == ("fail", str(STANDARD))
     assert {leaf["actor"] for leaf in (overridden, added, moved)} == {versions_of(rejected.api)[1].overridden_by}
     assert (moved["from"], moved["to"], moved["data"]["overridden"]) == ("rejected", "published", True)
     assert moved["data"]["sha256"] == rejected.sha256

@@ -10,7 +10,7 @@ from app.audit.shadow_audit import audit_used, with_audit
 from core.policy.catalogue import TESTS, TestName, Tier
 from core.requests.tables import Job
 from core.states import JobKind, JobState
-from tests.unit.app.audit.examples import number, result_of
+from tests.unit.app.reports.examples import number, result_of
 
 
 def covered(result: dict[str, Any], *audits: Job) -> CoverageOut:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.audit.curves import Curves, read_curves
-from tests.unit.app.audit.examples import result_of
+from tests.unit.app.reports.examples import result_of
 
 WHOLE = result_of()["curves"]
 PARTS = list(Curves.model_fields)

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.audit.meanings import Group
 from app.audit.measures import measure_rows
-from tests.unit.app.audit.examples import number, result_of
+from tests.unit.app.reports.examples import number, result_of
 
 
 def result(**sides: Any) -> dict[str, Any]:

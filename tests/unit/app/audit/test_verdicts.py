@@ -6,7 +6,7 @@ from app.audit.verdicts import verdict_out
 from core.policy.catalogue import TestName
 from core.policy.policies import STANDARD_1
 from core.policy.verdict import Evidence, judge
-from tests.unit.app.audit.examples import verdict
+from tests.unit.app.reports.examples import verdict
 
 
 def evidence(name: TestName, low: float | None, high: float | None) -> Evidence:

@@ -7,6 +7,9 @@ from torch import nn
 
 from cli.selftest.controls import (
     MUST_FAIL,
+    Control,
+    Expected,
+    all_shuffled,
     classifier_refitted,
     head_refitted,
     other_damaged,
@@ -14,8 +17,11 @@ from cli.selftest.controls import (
     retrained_controls,
     units_shuffled,
 )
+from cli.selftest.gate import Trial, measured
 from cli.selftest.ground import Ground
 from cli.selftest.service import service_default
+from core.policy.policies import TestName, policy_named
+from core.policy.verdict import Outcome, judge
 from models_store.datasets import ImageSet
 from models_store.input_spec import InputSpec
 from tests.fixtures.digits_models import FORGET, Digits, Labels, digits_models
@@ -65,8 +71,9 @@ def test_a_refitted_part_passes_tests_of_outputs_on_features_that_are_untouched(
     torch.testing.assert_close(features(model, ground, untouched), features(ground.original, ground, untouched))
 
 
-def test_shuffled_units_are_the_same_function_with_other_features(ground: Ground) -> None:
-    plain, shuffled = head_refitted(ground), units_shuffled(ground)
+@pytest.mark.parametrize("make", [units_shuffled, all_shuffled])
+def test_shuffled_units_are_the_same_function_with_other_features(ground: Ground, make: object) -> None:
+    plain, shuffled = head_refitted(ground), make(ground)  # type: ignore[operator]
     outputs = [predict_logits(model, ground.test.batches()) for model in (plain, shuffled)]
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-3)
     ours, theirs = (features(model, ground, "classifier.fc2") for model in (shuffled, plain))
@@ -109,6 +116,16 @@ def test_the_services_default_is_an_edit_by_the_workers_own_code(ground: Ground)
 
 
 def test_equal_seeds_make_equal_controls(ground: Ground) -> None:
-    for make in (relabelled, classifier_refitted, units_shuffled):
+    for make in (relabelled, classifier_refitted, units_shuffled, all_shuffled):
         first, again = make(ground).state_dict(), make(ground).state_dict()
         assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
+def test_a_model_whose_units_are_all_shuffled_got_past_the_standard_before_and_does_not_now(ground: Ground) -> None:
+    before, now = policy_named("standard/2"), policy_named("standard")
+    trial = Trial(ground, [Control("shuffled", Expected.FAIL, all_shuffled), *retrained_controls(1)])
+    shuffled, retrained = (evidence for _, evidence in measured(trial, lambda _name: None))
+    assert judge(shuffled, before).outcome is Outcome.PASS
+    assert judge(shuffled, now).decided_by == (TestName.REALIGNED_HEAD_FORGET_ACCURACY,)
+    assert judge(shuffled, now).outcome is Outcome.FAIL
+    assert judge(retrained, now).outcome is Outcome.PASS

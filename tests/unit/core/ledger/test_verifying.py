@@ -20,6 +20,7 @@ from core.signing.notes import PrivateKey, sign
 
 KEY = PrivateKey.from_seed("unlearn.example.com/audit", bytes(32))
 STATEMENTS = PrivateKey.from_seed("unlearn.example.com/audit/statements", bytes([1]) * 32)
+NEXT = PrivateKey.from_seed("unlearn.example.com/audit-2", bytes([2]) * 32)
 PINNED = Trust(keys=[KEY.public, STATEMENTS.public])
 CHANGES = 2000
 
@@ -33,8 +34,8 @@ def make_leaves(count: int, *, mark: str = "") -> list[bytes]:
     return leaves
 
 
-def checkpoint(leaves: list[bytes]) -> str:
-    return str(sign(Checkpoint(KEY.name, len(leaves), root_of_leaves(leaves)).text, [KEY]))
+def checkpoint(leaves: list[bytes], key: PrivateKey = KEY) -> str:
+    return str(sign(Checkpoint(KEY.name, len(leaves), root_of_leaves(leaves)).text, [key]))
 
 
 def make_export(leaves: list[bytes], note: str | None) -> dict[str, Any]:
@@ -95,6 +96,40 @@ def test_a_cut_tail_is_found_against_a_newer_checkpoint_and_not_without() -> Non
                 f"{signed - size} entries are missing at the end: the checkpoint of {signed} entries of {KEY.name} "
                 "was signed."
             ]
+
+
+def rotated(num_leaves: int, *, at: int) -> list[bytes]:
+    """A ledger whose first entry announces the first key, and entry `at` the next one."""
+    leaves: list[bytes] = []
+    previous = NO_PREVIOUS
+    for seq in range(num_leaves):
+        key = {0: KEY, at: NEXT}.get(seq)
+        added = {"type": "signing_key.added", "data": {"use": "checkpoint", "public": key.public.vkey}} if key else {}
+        leaves.append(canonical({"v": 1, "seq": seq, "prev": previous.hex()} | added))
+        previous = leaf_hash(leaves[-1])
+    return leaves
+
+
+def test_a_checkpoint_kept_from_before_a_rotation_needs_no_second_key() -> None:
+    leaves = rotated(20, at=10)
+    export, kept = make_export(leaves, checkpoint(leaves, NEXT)), checkpoint(leaves[:8])
+    assert results(export, Trust(keys=[NEXT.public], checkpoints=[kept])) == [True] * 5
+    rewritten = make_leaves(8, mark="x")
+    other = Trust(keys=[NEXT.public], checkpoints=[checkpoint(rewritten)])
+    assert results(export, other).count(False) == 1, "the kept one still says what the beginning was"
+    nobody = PrivateKey.from_seed(KEY.name, bytes([6]) * 32)
+    stranger = Trust(keys=[NEXT.public], checkpoints=[checkpoint(leaves[:8], nobody)])
+    assert results(export, stranger).count(False) == 1
+
+
+def test_an_earlier_key_vouches_for_nothing_beyond_what_the_pinned_one_signed() -> None:
+    leaves = rotated(20, at=10)
+    for inside, kept in ((checkpoint(leaves), checkpoint(leaves[:15], NEXT)), (None, checkpoint(leaves))):
+        export = make_export(leaves, inside)
+        trust = Trust(keys=[NEXT.public], checkpoints=[kept])
+        assert results(export, trust).count(False) == 1, "who stole the ended key may have added the rest"
+    later = make_export(leaves, checkpoint(leaves, NEXT))
+    assert results(later, Trust(keys=[KEY.public], checkpoints=[checkpoint(leaves[:8])])).count(False) == 1
 
 
 def test_without_a_key_the_signature_is_said_to_be_unchecked() -> None:
@@ -160,6 +195,12 @@ def test_the_checkpoint_inside_a_receipt_may_be_of_a_key_that_was_not_pinned() -
 def test_other_content_is_no_evidence(content: str) -> None:
     with pytest.raises(NoEvidence, match="expected"):
         check(content.encode(), PINNED)
+
+
+def test_a_services_refusal_saved_as_evidence_is_told_as_one() -> None:
+    problem = {"type": "urn:expunge:problem:unknown-request", "detail": "Expected the id of a request, got 7."}
+    with pytest.raises(NoEvidence, match="got 7"):
+        check(json.dumps(problem).encode(), PINNED)
 
 
 def test_bytes_that_are_no_text_are_no_evidence() -> None:

@@ -19,6 +19,8 @@ def values(scale: Scale) -> str:
 
 def margin(scale: Scale) -> str:
     """The sides that a margin gives; those in brackets may be left out."""
+    if scale.instead is not None:
+        return f"none: `{scale.instead}` decides"
     return ", ".join([f"`{side}`" for side in scale.needed] + [f"(`{side}`)" for side in scale.optional])
 
 

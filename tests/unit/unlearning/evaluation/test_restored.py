@@ -10,7 +10,7 @@ from tests.fixtures.digits_models import FORGET, Digits
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation import classifier_back, last_layer_back, predict_logits, wilson_interval
 from unlearning.evaluation.measure import Measure
-from unlearning.evaluation.restored import working_recovery
+from unlearning.evaluation.restored import LEAST_KNOWN, working_recovery
 
 
 def hits(successes: int, n: int) -> np.ndarray:
@@ -61,6 +61,23 @@ def test_an_original_that_knew_nothing_gives_no_discount() -> None:
     assert working_recovery(hits(50, 100), hits(0, 50), hits(0, 50), name="x").value == 0.5
 
 
+def test_what_returns_is_a_part_of_what_the_original_knew() -> None:
+    kept = hits(990, 1000)
+    plain = working_recovery(hits(45, 100), kept, kept, name="x")
+    scaled = working_recovery(hits(45, 100), kept, kept, forgotten_before=hits(50, 100), name="x")
+    assert scaled.value == pytest.approx(plain.value / 0.5)
+    untouched = working_recovery(hits(40, 100), kept, kept, forgotten_before=hits(40, 100), name="x")
+    assert untouched.value == 1
+    assert limits(untouched)[0] > 0.7
+
+
+def test_a_class_that_the_original_hardly_knew_can_still_be_shown_to_be_gone() -> None:
+    kept = hits(990, 1000)
+    found = working_recovery(hits(0, 100), kept, kept, forgotten_before=hits(0, 100), name="x")
+    assert found.value == 0
+    assert limits(found)[1] == pytest.approx(wilson_interval(0, 100)[1] / LEAST_KNOWN, rel=1e-2)
+
+
 def test_nothing_recovered_in_nothing_that_works_still_has_a_width() -> None:
     low, high = limits(working_recovery(hits(0, 90), hits(0, 800), hits(790, 800), name="x"))
     assert low == 0
@@ -87,3 +104,5 @@ def test_sides_without_samples_or_of_different_samples_are_refused() -> None:
         working_recovery(hits(1, 2), hits(0, 0), hits(0, 0), name="x")
     with pytest.raises(ShapeError):
         working_recovery(hits(1, 2), hits(1, 2), hits(1, 3), name="x")
+    with pytest.raises(ShapeError):
+        working_recovery(hits(1, 2), hits(1, 2), hits(1, 2), forgotten_before=hits(1, 3), name="x")

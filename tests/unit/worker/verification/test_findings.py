@@ -58,7 +58,7 @@ def test_a_broken_device_and_a_job_that_must_stop_end_everything(error: Exceptio
         with pytest.raises(type(error)):
             take("x", lambda: raising(error))
     with pytest.raises(type(error)):
-        Once(lambda: raising(error)).settle()
+        Once(lambda: raising(error)).get()
 
 
 def test_what_is_needed_often_is_made_once_and_not_before_it_is_asked_for() -> None:
@@ -76,7 +76,6 @@ def test_what_is_needed_often_is_made_once_and_not_before_it_is_asked_for() -> N
 def test_what_failed_once_fails_for_everybody_who_asks_without_another_try() -> None:
     tries = iter([NonFinite("the model's outputs"), AssertionError("tried again")])
     once = Once(lambda: raising(next(tries)))
-    once.settle()
     for _ in range(3):
         with pytest.raises(NonFinite):
             once.get()

@@ -11,7 +11,7 @@ from app.audit.curves import Confusion, Curves, FewShot, Layer, PerClass, Roc, r
 from app.audit.plots import class_accuracy, confusion, few_shot, gallery, layers, roc
 from app.audit.plots.classes import Classes
 from app.audit.plots.svg import SMALL
-from tests.unit.app.audit.examples import HOSTILE, labels_of, result_of
+from tests.unit.app.reports.examples import HOSTILE, labels_of, result_of
 
 PARTS = list(Curves.model_fields)
 SIZES = [(2, (1,)), (10, (3,)), (17, (0, 16)), (100, (3, 50, 77))]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.audit.plots.svg import SMALL, clean, fitted, node, picture, width_of, words
-from tests.unit.app.audit.examples import HOSTILE
+from tests.unit.app.reports.examples import HOSTILE
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

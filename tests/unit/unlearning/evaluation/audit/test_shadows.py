@@ -58,6 +58,7 @@ def test_too_few_models_leave_every_measure_absent_with_the_number_that_is_neede
         "u_lira_auc",
         "rmia_auc",
         "klom",
+        "klom_excess",
         "challenge_epsilon",
         "challenge_quality",
         "challenge_score",

@@ -1,0 +1,1 @@
+"""Replays: a published deletion computed again, compared with what was published, and never published itself."""
