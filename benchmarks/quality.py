@@ -7,7 +7,8 @@ for retrained references) and the images of `--data` (cifar10-train-20k.zip, cif
     two and five classes at once; three in succession.
 
 For each request and method one JSON file is written to `--out`; files that exist are not measured again, so a run that
-was stopped goes on where it was. `--write docs/quality.md` puts the tables of everything in `--out` between the
+was stopped goes on where it was. `benchmarks/results/quality`, the default, holds the rows behind the document; another
+folder measures afresh. `--write docs/quality.md` puts the tables of everything in `--out` between the
 document's markers; without it they are printed. What is measured, and how, stands in `docs/quality.md`.
 """
 

@@ -66,7 +66,7 @@ def refit_classes(
         retain: Batches of samples of all retained classes, balanced, without augmentation (see `draw_samples`).
         forget: Batches of samples of the classes to forget.
         classes: All classes that shall be predicted no more, those forgotten earlier included.
-        layers: Keys of the layers to refit; None for all. The last few are what pays (see `choose_refit`).
+        layers: Keys of the layers to refit; None for all. The last few are what pays (see `deepest_refit`).
         forget_weight: Weight of the forget side, the retain side having 1; above 0.
         ridge: How strongly the old weights attract, as a share of the inputs' mean square; above 0.
         max_rows: Most rows per layer, both sides together; each sample gives the same number, at least one.

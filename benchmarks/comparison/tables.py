@@ -2,6 +2,7 @@
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,11 @@ def _conditions(results: Sequence[Result]) -> str:
     with_what = {(result["torch"], result["threads"]) for result in results}
     told = "; ".join(f"PyTorch {version}, {threads} thread(s)" for version, threads in sorted(with_what))
     median = statistics.median(result["evaluation_seconds"] for result in results)
-    return f"Images behind the figures of one class: {counted}. {told}. Judging one model: {median:.0f} s (median)."
+    notes = Counter(result["note"] for result in results if "note" in result)
+    return " ".join([
+        f"Images behind the figures of one class: {counted}. {told}. Judging one model: {median:.0f} s (median).",
+        *(f"{count} of {len(results)} rows: {note}." for note, count in notes.items()),
+    ])
 
 
 def _names(results: Iterable[Result]) -> list[str]:
