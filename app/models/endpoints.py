@@ -33,7 +33,7 @@ from app.resources import Resources
 from app.schemas import problems
 from models_store.headers import MAX_HEADER_BYTES, read_header
 from models_store.lineage.break_glass import Reason
-from models_store.lineage.labels import retired_labels
+from models_store.lineage.labels import retired_labels, shown_labels
 from models_store.registry import find_alias, find_model, find_version, forgotten_classes
 from models_store.storage import StoredBlob
 
@@ -107,7 +107,7 @@ def register_model(body: RegisterModel, who: Writer, session: WritingSession, re
     """
     model = service.register(session, who, body)
     response.headers["Location"] = views.model_url(model.name)
-    return views.model_out(model, {}, [], service.origin_of(session, model))
+    return views.model_out(model, model.labels, {}, [], service.origin_of(session, model))
 
 
 @router.get("", operation_id="list_models", responses=problems())
@@ -121,7 +121,8 @@ def show_model(name: NamePath, who: Reader, session: ReadingSession) -> ModelOut
     """A model with its labels, its aliases, and the classes deleted from it."""
     model = find_model(session, who.tenant, name)
     aliases, origin = service.aliases_of(session, model), service.origin_of(session, model)
-    return views.model_out(model, forgotten_classes(session, model), aliases, origin)
+    labels = shown_labels(session, model)
+    return views.model_out(model, labels, forgotten_classes(session, model), aliases, origin)
 
 
 @router.put(

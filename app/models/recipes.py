@@ -71,14 +71,15 @@ def retrain_model(
     through.
     """
     model, job = service.retrain(session, who, name, body, settings.max_attempts)
-    return _answer(views.retraining_out(model, job), 202)
+    return _answer(views.retraining_out(session, model, job), 202)
 
 
 @router.get("/retrain", operation_id="list_retrainings", responses=problems(404))
 def list_retrainings(name: NamePath, who: Reader, session: ReadingSession, page: Paging) -> RetrainingPage:
     """The model's retrainings, newest first."""
     model = find_model(session, who.tenant, name)
-    return views.retraining_page(model, service.retrainings_before(session, model, page.after, page.limit), page.limit)
+    jobs = service.retrainings_before(session, model, page.after, page.limit)
+    return views.retraining_page(session, model, jobs, page.limit)
 
 
 @router.get(
@@ -100,7 +101,7 @@ def show_retraining(
     """
     model = find_model(session, who.tenant, name)
     job = service.find_retraining(session, model, retraining_id)
-    return _answer(views.retraining_out(model, job), 200, if_none_match)
+    return _answer(views.retraining_out(session, model, job), 200, if_none_match)
 
 
 @router.delete(
@@ -111,7 +112,7 @@ def show_retraining(
 )
 def cancel_retraining(name: NamePath, retraining_id: UUID, who: Writer, session: WritingSession) -> Response:
     """Withdraw a retraining: at once while it is queued (200), between two batches while it runs (202)."""
-    shown = views.retraining_out(*service.cancel(session, who, name, retraining_id))
+    shown = views.retraining_out(session, *service.cancel(session, who, name, retraining_id))
     return _answer(shown, 202 if shown.state is JobState.RUNNING else 200)
 
 

@@ -60,7 +60,7 @@ def register_reference(
     """
     reference = service.register(session, who, name, body)
     response.headers["Location"] = views.reference_url(reference.model, reference.number)
-    return views.reference_out(reference)
+    return views.reference_out(session, reference)
 
 
 @router.put(
@@ -88,7 +88,7 @@ def upload_reference(
         reference, is_queued = service.add_weights(session, who, name, number, blob, most)
         response.status_code = 202 if is_queued else 200
         response.headers["Location"] = views.reference_url(reference.model, reference.number)
-        return views.reference_out(reference)
+        return views.reference_out(session, reference)
 
 
 @router.get("", operation_id="list_references", responses=problems(404))
@@ -96,10 +96,10 @@ def list_references(name: NamePath, who: Reader, session: ReadingSession, page: 
     """The model's references by number."""
     model = find_model(session, who.tenant, name)
     found = service.references_after(session, model, position(page.after), page.limit)
-    return views.reference_page(model, found, page.limit)
+    return views.reference_page(session, model, found, page.limit)
 
 
 @router.get("/{number}", operation_id="show_reference", responses=problems(404))
 def show_reference(name: NamePath, number: ReferencePath, who: Reader, session: ReadingSession) -> ReferenceOut:
     """A reference: its state, the classes it lacks, and what the check measured."""
-    return views.reference_out(find_reference(session, find_model(session, who.tenant, name), number))
+    return views.reference_out(session, find_reference(session, find_model(session, who.tenant, name), number))

@@ -42,7 +42,7 @@ class RetrainIn(In):
 
 class AbsentClass(Out):
     index: int
-    label: str
+    label: Annotated[str | None, Field(description="Null once the personal data of its deletion are destroyed.")]
 
 
 class ReferenceOut(Out):

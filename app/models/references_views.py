@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
 from app.models.references_schemas import (
     AbsentClass,
     RecipeOut,
@@ -13,6 +15,7 @@ from app.models.references_schemas import (
 from app.models.views import model_url
 from core.requests.tables import Job
 from core.states import JobState
+from models_store.lineage.labels import shown_labels
 from models_store.recipes import Recipe, RetrainSpec
 from models_store.tables import Model, Reference, ReferenceState, TrainingRecipe
 
@@ -22,14 +25,14 @@ def reference_url(model: Model, number: int) -> str:
     return f"{model_url(model.name)}/references/{number}"
 
 
-def reference_out(reference: Reference) -> ReferenceOut:
+def reference_out(session: Session, reference: Reference) -> ReferenceOut:
     """A reference."""
     return ReferenceOut(
         model=reference.model.name,
         reference=reference.number,
         state=reference.state,
         origin="uploaded" if reference.recipe is None else "retrained",
-        absent_classes=_classes(reference.model, reference.absent_classes),
+        absent_classes=_classes(session, reference.model, reference.absent_classes),
         dataset=reference.dataset.name,
         sha256=reference.artifact_sha256,
         size_bytes=reference.size_bytes,
@@ -44,12 +47,12 @@ def reference_out(reference: Reference) -> ReferenceOut:
     )
 
 
-def reference_page(model: Model, references: Sequence[Reference], limit: int) -> ReferencePage:
+def reference_page(session: Session, model: Model, references: Sequence[Reference], limit: int) -> ReferencePage:
     """A page of references; `references` holds one more than fits if there is a next page."""
     items, after = references[:limit], None
     if len(references) > limit:
         after = f"{model_url(model.name)}/references?limit={limit}&after={items[-1].number}"
-    return ReferencePage(items=[reference_out(reference) for reference in items], next=after)
+    return ReferencePage(items=[reference_out(session, reference) for reference in items], next=after)
 
 
 def recipe_out(model: Model, row: TrainingRecipe) -> RecipeOut:
@@ -65,7 +68,7 @@ def recipe_out(model: Model, row: TrainingRecipe) -> RecipeOut:
     )
 
 
-def retraining_out(model: Model, job: Job) -> RetrainingOut:
+def retraining_out(session: Session, model: Model, job: Job) -> RetrainingOut:
     """A retraining."""
     spec = RetrainSpec.model_validate(job.spec)
     reference = (job.result or {}).get("reference")
@@ -79,7 +82,7 @@ def retraining_out(model: Model, job: Job) -> RetrainingOut:
         fence=job.fence,
         cancel_requested=job.cancel_requested_at is not None,
         model=model.name,
-        absent_classes=_classes(model, spec.absent_classes),
+        absent_classes=_classes(session, model, spec.absent_classes),
         dataset=spec.dataset,
         seed=spec.seed,
         recipe=spec.recipe.model_dump(mode="json"),
@@ -95,16 +98,17 @@ def retraining_out(model: Model, job: Job) -> RetrainingOut:
     )
 
 
-def retraining_page(model: Model, jobs: Sequence[Job], limit: int) -> RetrainingPage:
+def retraining_page(session: Session, model: Model, jobs: Sequence[Job], limit: int) -> RetrainingPage:
     """A page of retrainings; `jobs` holds one more than fits if there is a next page."""
     items, after = jobs[:limit], None
     if len(jobs) > limit:
         after = f"{model_url(model.name)}/retrain?limit={limit}&after={items[-1].id}"
-    return RetrainingPage(items=[retraining_out(model, job) for job in items], next=after)
+    return RetrainingPage(items=[retraining_out(session, model, job) for job in items], next=after)
 
 
-def _classes(model: Model, indices: Sequence[int]) -> list[AbsentClass]:
-    return [AbsentClass(index=index, label=model.labels[index]) for index in indices]
+def _classes(session: Session, model: Model, indices: Sequence[int]) -> list[AbsentClass]:
+    labels = shown_labels(session, model)
+    return [AbsentClass(index=index, label=labels[index]) for index in indices]
 
 
 def _reference_links(reference: Reference) -> dict[str, str]:

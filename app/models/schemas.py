@@ -84,7 +84,7 @@ class SetAlias(In):
 
 class ForgottenOut(Out):
     index: int
-    label: str
+    label: Annotated[str | None, Field(description="Null once the request's personal data are destroyed.")]
     request: UUID
     links: dict[str, str]
 

@@ -57,17 +57,21 @@ def model_item(model: Model) -> ModelItem:
 
 
 def model_out(
-    model: Model, forgotten: Mapping[int, UUID], aliases: Sequence[ModelAlias], origin: ModelVersion | None
+    model: Model,
+    labels: Sequence[str | None],
+    forgotten: Mapping[int, UUID],
+    aliases: Sequence[ModelAlias],
+    origin: ModelVersion | None,
 ) -> ModelOut:
-    """A model with everything."""
+    """A model with everything; `labels` as they may be shown."""
     return ModelOut(
         **dict(model_item(model)),
         architecture_options=model.architecture_options,
-        labels=[None if index in forgotten else label for index, label in enumerate(model.labels)],
+        labels=[None if index in forgotten else label for index, label in enumerate(labels)],
         input=model.input_spec,
         derived_from=None if origin is None else OriginOut(model=origin.model.name, version=origin.number),
         forgotten=[
-            ForgottenOut(index=index, label=model.labels[index], request=job, links={"request": f"/unlearn/{job}"})
+            ForgottenOut(index=index, label=labels[index], request=job, links={"request": f"/unlearn/{job}"})
             for index, job in sorted(forgotten.items())
         ],
         aliases=[alias_out(model, alias) for alias in aliases],

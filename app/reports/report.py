@@ -20,6 +20,7 @@ from app.unlearn.views import classes_of, override_of, steps_of
 from core.ledger.tables import LedgerEntry
 from core.requests.repository import find_request
 from core.requests.tables import UnlearnRequest
+from models_store.lineage.labels import shown_labels
 from models_store.shadows import audits_of
 from models_store.tables import Model, ModelVersion
 
@@ -101,11 +102,10 @@ def _version(session: Session, row_id: int | None) -> VersionOut | None:
 
 def _labels(session: Session, request: UnlearnRequest) -> list[str]:
     model = session.get(Model, request.job.model_id) if request.job.model_id is not None else None
-    labels = [str(label) for label in model.labels] if model is not None else []
-    if request.erased_at is not None:
-        # The model's list still has them, but this report names nobody's classes any more.
-        labels = ["erased" if index in request.class_indices else label for index, label in enumerate(labels)]
-    return labels
+    # Those of this request, published or not, and of every other that was erased.
+    own = request.class_indices if request.erased_at is not None else []
+    shown = shown_labels(session, model) if model is not None else []
+    return ["erased" if label is None or index in own else label for index, label in enumerate(shown)]
 
 
 def _chosen(method: dict[str, Any]) -> dict[str, Any]:
