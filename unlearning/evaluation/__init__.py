@@ -12,7 +12,9 @@ of them decide, and with what margins, is the caller's policy.
 
 from unlearning.evaluation.accuracy import (
     accuracy_measures,
+    composite_score,
     confusion_matrix,
+    mean_of_shares,
     paired_drop,
     predict_logits,
     wilson_interval,
@@ -72,6 +74,7 @@ __all__ = [
     "class_drops",
     "classifier_back",
     "classifier_layers",
+    "composite_score",
     "confidence_measures",
     "confusion_matrix",
     "early_stage",
@@ -88,6 +91,7 @@ __all__ = [
     "last_layer_back",
     "linear_cka",
     "mask_bias",
+    "mean_of_shares",
     "membership_auc",
     "membership_change",
     "membership_measures",

@@ -15,7 +15,14 @@ from torch.func import functional_call
 
 from unlearning.checks import checked_classes, checked_count, checked_finite, checked_inputs, checked_labels
 from unlearning.errors import EmptySide, ShapeError
-from unlearning.evaluation.intervals import Z95, normal_quantile, paired_correlation, square_and_add
+from unlearning.evaluation.intervals import (
+    Z95,
+    Estimate,
+    multiplied,
+    normal_quantile,
+    paired_correlation,
+    square_and_add,
+)
 from unlearning.evaluation.measure import Measure
 from unlearning.layout import layout_of
 from unlearning.modes import device_of, evaluating
@@ -173,19 +180,78 @@ def accuracy_measures(
 
 def _retain_measures(hits: NDArray[np.int64], totals: NDArray[np.int64], split: str) -> list[Measure]:
     rates, n = hits / totals, int(totals.sum())
-    limits = np.array([wilson_interval(int(k), int(t)) for k, t in zip(hits, totals, strict=True)])
-    macro = float(rates.mean())
-    below = float(np.sqrt(((rates - limits[:, 0]) ** 2).sum()) / len(rates))
-    above = float(np.sqrt(((limits[:, 1] - rates) ** 2).sum()) / len(rates))
     worst = int(rates.argmin())
     z = normal_quantile(1 - 0.025 / len(rates))
     low, high = wilson_interval(int(hits[worst]), int(totals[worst]), z)
     name = f"{split}_retain_accuracy"
     return [
         _proportion(name, int(hits.sum()), n, "higher"),
-        Measure(f"{name}_macro", macro, max(0.0, macro - below), min(1.0, macro + above), n, None, "higher"),
+        mean_of_shares(hits, totals, name=f"{name}_macro"),
         Measure(f"{name}_worst_class", float(rates[worst]), low, high, int(totals[worst]), None, "higher"),
     ]
+
+
+def mean_of_shares(
+    hits: NDArray[np.int64],
+    totals: NDArray[np.int64],
+    *,
+    name: str,
+    weights: NDArray[np.float64] | None = None,
+    seed: int | None = None,
+) -> Measure:
+    """Return the mean of several shares, each of its own samples; the interval combines Wilson's limits (MOVER).
+
+    Args:
+        hits: How many of each group, (c,).
+        totals: Of how many, (c,), each at least 1.
+        name: Name of the measure.
+        weights: Of the groups (c,), by default all alike.
+        seed: Of whatever made the groups.
+
+    Returns:
+        In [0, 1], higher is better; n counts all samples.
+
+    References:
+        Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008.
+    """
+    parts = np.ones(len(hits)) if weights is None else weights
+    parts, shares = parts / parts.sum(), hits / totals
+    limits = np.array([wilson_interval(int(k), int(t)) for k, t in zip(hits, totals, strict=True)])
+    below = float(np.sqrt(((parts * (shares - limits[:, 0])) ** 2).sum()))
+    above = float(np.sqrt(((parts * (limits[:, 1] - shares)) ** 2).sum()))
+    mean, n = float((parts * shares).sum()), int(totals.sum())
+    return Measure(name, mean, max(0.0, mean - below), min(1.0, mean + above), n, seed, "higher")
+
+
+def composite_score(confusion: NDArray[np.int64], forget: Collection[int]) -> Measure:
+    """Return the published score of a deletion, retain accuracy times one minus forget accuracy, of one split.
+
+    For comparison only: a constant subtracted from one bias reaches the best value there is.
+
+    Args:
+        confusion: Counts (K, K), rows true, columns predicted.
+        forget: Classes to forget.
+
+    Returns:
+        `composite` in [0, 1], higher is better; the interval is that of a product of independent shares.
+
+    Raises:
+        EmptySide: there are no samples of one side.
+
+    References:
+        Kodge, Saha and Roy, "Deep unlearning", TMLR 2024.
+    """
+    gone = np.isin(np.arange(len(confusion)), checked_classes(forget, len(confusion)))
+    totals, hits = confusion.sum(axis=1), confusion.diagonal()
+    kept = _estimate(int(hits[~gone].sum()), int(totals[~gone].sum()))
+    lost = _estimate(int((totals - hits)[gone].sum()), int(totals[gone].sum()))
+    low, high = multiplied(kept, lost)
+    return Measure("composite", kept[0] * lost[0], low, high, int(totals.sum()), None, "higher")
+
+
+def _estimate(successes: int, trials: int) -> Estimate:
+    low, high = wilson_interval(successes, trials)
+    return successes / trials, low, high
 
 
 def _proportion(name: str, successes: int, trials: int, direction: Any) -> Measure:

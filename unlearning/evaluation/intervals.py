@@ -73,6 +73,25 @@ def square_and_add(first: Estimate, second: Estimate, correlation: float = 0.0) 
     return a - b - below, a - b + above
 
 
+def multiplied(first: Estimate, second: Estimate) -> tuple[float, float]:
+    """Return the interval of the product of two shares that stand on different samples (MOVER).
+
+    What each of them moves the product by is added like standard errors. At the upper end each counts with the other's
+    upper limit, so that the interval keeps a width when both are 0.
+
+    Args:
+        first: (value, low, high), none below 0.
+        second: The same.
+
+    References:
+        Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    below = math.hypot(b * (a - a_low), a * (b - b_low))
+    above = math.hypot(b_high * (a_high - a), a_high * (b_high - b))
+    return max(0.0, a * b - below), min(1.0, a * b + above)
+
+
 def _added(one: float, other: float, correlation: float) -> float:
     return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
 

@@ -8,7 +8,7 @@ model that is unusually wrong on former members betrays them too).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from torch import Tensor
 
 from unlearning.checks import checked_count, checked_finite, checked_labels
 from unlearning.errors import EmptySide, OptionOutOfRange, ShapeError
+from unlearning.evaluation.accuracy import mean_of_shares
 from unlearning.evaluation.measure import Direction, Measure
 
 Vector = NDArray[np.float64]
 PRIMARY_SCORE = "margin"
-_FPR = 0.01
+_LOW_RATES = {"membership_tpr_at_1pct_fpr": 0.01, "membership_tpr_at_01pct_fpr": 0.001}
+_ALWAYS = 0.01
+"""This rate is told however few non-members there are; a lower one needs enough of them in each class."""
 _RESAMPLES = 1000
 _NUMBERS_AT_ONCE = 1 << 21
 """Resamples are counted in blocks of about this many numbers."""
@@ -99,8 +102,10 @@ def membership_measures(
         `membership_auc` of the primary score, the AUC of every other score (`membership_auc_<score>`), then of the
         primary score `membership_balanced_accuracy` (threshold chosen on one half, judged on the other, both ways),
         `membership_advantage` (largest TPR - FPR, chosen and judged on the same samples: biased upwards when n is
-        small) and `membership_tpr_at_1pct_fpr` (with fewer than 100 non-members this is the TPR without any false
-        positive). Intervals are 95 % bootstrap percentiles.
+        small), `membership_tpr_at_1pct_fpr` (with fewer than 100 non-members this is the TPR without any false
+        positive) and, with at least 1,000 non-members of each class, `membership_tpr_at_01pct_fpr`. Intervals are 95 %
+        bootstrap percentiles; that of the balanced accuracy combines Wilson's limits of the rates of hits and of right
+        rejections on both halves, as if their thresholds were given, and is absent where a class has no two halves.
 
     Raises:
         OptionOutOfRange: no such score.
@@ -117,9 +122,9 @@ def membership_measures(
     return (
         attack.measured("membership_auc", primary, _auc, "two-sided"),
         *(attack.measured(f"membership_auc_{name}", name, _auc, "two-sided") for name in names if name != primary),
-        Measure("membership_balanced_accuracy", balanced, None, None, attack.n, seed, "two-sided"),
+        balanced,
         attack.measured("membership_advantage", primary, _advantage, "lower"),
-        attack.measured("membership_tpr_at_1pct_fpr", primary, _tpr_at_fpr, "lower"),
+        *(attack.measured(name, primary, _tpr_at(fpr), "lower") for name, fpr in attack.low_rates.items()),
     )
 
 
@@ -188,6 +193,12 @@ class _Attack:
         """Samples of classes that have both sides."""
         return int(np.isin(self.member_labels, self.classes).sum() + np.isin(self.other_labels, self.classes).sum())
 
+    @property
+    def low_rates(self) -> dict[str, float]:
+        """The low false-positive rates that so many non-members can show, by the measure's name."""
+        fewest = min(int((self.other_labels == c).sum()) for c in self.classes)
+        return {name: fpr for name, fpr in _LOW_RATES.items() if fpr >= _ALWAYS or fewest * fpr >= 1}
+
     def split(self, score: str) -> list[tuple[Vector, Vector]]:
         """Return the scores of members and of non-members, class by class."""
         inside, outside = self.members[score], self.others[score]
@@ -241,9 +252,12 @@ def _advantage(members: Vector, others: Vector) -> Vector:
     return advantage
 
 
-def _tpr_at_fpr(members: Vector, others: Vector) -> Vector:
-    tpr: Vector = np.where(_rates(others) <= _FPR, members, 0.0).sum(-1) / members.sum(-1)
-    return tpr
+def _tpr_at(fpr: float) -> _Statistic:
+    def tpr_at(members: Vector, others: Vector) -> Vector:
+        tpr: Vector = np.where(_rates(others) <= fpr, members, 0.0).sum(-1) / members.sum(-1)
+        return tpr
+
+    return tpr_at
 
 
 def _rates(counts: Vector) -> Vector:
@@ -270,25 +284,37 @@ def _bootstrapped(
     return value, float(low), float(high)
 
 
-def _balanced_accuracy(groups: list[tuple[Vector, Vector]], seed: int) -> float:
-    rng = np.random.default_rng(seed)
-    total, weight = 0.0, 0.0
+def _balanced_accuracy(groups: list[tuple[Vector, Vector]], seed: int) -> Measure:
+    """Return the mean over classes, halves and sides of what the threshold of the other half gets right."""
+    name = "membership_balanced_accuracy"
+    rng, counted, weights = np.random.default_rng(seed), [], []
+    total, weight, n = 0.0, 0.0, 0
     for inside, outside in groups:
-        pairs = float(len(inside) * len(outside))
+        pairs, n = float(len(inside) * len(outside)), n + len(inside) + len(outside)
         a, b = (np.array_split(rng.permutation(side), 2) for side in (inside, outside))
         halves = [(a[0], b[0]), (a[1], b[1])]
         if min(len(part) for half in halves for part in half) == 0:
             rate = 0.5  # too few samples to choose a threshold on others than those it is judged by
         else:
-            rate = (_judged(*halves[0], *halves[1]) + _judged(*halves[1], *halves[0])) / 2
+            judged = [*_judged(*halves[0], *halves[1]), *_judged(*halves[1], *halves[0])]
+            rate = sum(hits / of for hits, of in judged) / len(judged)
+            counted += judged
+            weights += [pairs] * len(judged)
         total, weight = total + pairs * rate, weight + pairs
-    return total / weight
+    if len(counted) < 4 * len(groups):
+        return Measure(name, total / weight, None, None, n, seed, "two-sided")
+    hits, totals = (np.array(side) for side in zip(*counted, strict=True))
+    found = mean_of_shares(hits, totals, name=name, weights=np.array(weights), seed=seed)
+    return replace(found, direction="two-sided")
 
 
-def _judged(inside: Vector, outside: Vector, inside_new: Vector, outside_new: Vector) -> float:
-    """Return the balanced accuracy on the new halves of the threshold that is best on the old ones."""
+def _judged(inside: Vector, outside: Vector, inside_new: Vector, outside_new: Vector) -> list[tuple[int, int]]:
+    """Return what the threshold that is best on the old halves gets right of the new members and of the others."""
     values = np.unique(np.concatenate([inside, outside]))
     tpr = 1 - np.searchsorted(np.sort(inside), values) / len(inside)
     fpr = 1 - np.searchsorted(np.sort(outside), values) / len(outside)
     threshold = values[int(np.argmax(tpr - fpr))]
-    return float(((inside_new >= threshold).mean() + (outside_new < threshold).mean()) / 2)
+    return [
+        (int((inside_new >= threshold).sum()), len(inside_new)),
+        (int((outside_new < threshold).sum()), len(outside_new)),
+    ]

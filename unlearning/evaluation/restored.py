@@ -7,13 +7,12 @@ features that were left alone, the retained classes come back as well, and every
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation.accuracy import wilson_interval
+from unlearning.evaluation.intervals import Estimate, multiplied
 from unlearning.evaluation.measure import Measure
 
 Hits = NDArray[np.bool_]
@@ -74,15 +73,14 @@ def working_recovery(
         if not len(hits):
             raise EmptySide(side)
     known = 1.0 if forgotten_before is None else max(LEAST_KNOWN, float(forgotten_before.mean()))
-    f, f_low, f_high = (min(1.0, end / known) for end in _share(forgotten))
     before = float(kept_before.mean())
-    d, d_low, d_high = (min(1.0, end / before) if before else 1.0 for end in _share(kept))
-    value = f * d
-    below = math.hypot(d * (f - f_low), f * (d - d_low))
-    above = math.hypot(d_high * (f_high - f), f_high * (d_high - d))
-    return Measure(name, value, max(0.0, value - below), min(1.0, value + above), len(forgotten), None, "lower")
+    found = _part(forgotten, known), _part(kept, before)
+    return Measure(name, found[0][0] * found[1][0], *multiplied(*found), len(forgotten), None, "lower")
 
 
-def _share(hits: Hits) -> tuple[float, float, float]:
+def _part(hits: Hits, of: float) -> Estimate:
+    """A share with its limits, as a part of another one; all of it where that is 0."""
     successes, n = int(hits.sum()), len(hits)
-    return successes / n, *wilson_interval(successes, n)
+    low, high = wilson_interval(successes, n)
+    value, low, high = (min(1.0, end / of) if of else 1.0 for end in (successes / n, low, high))
+    return value, low, high

@@ -1,7 +1,8 @@
 """Verify: read the candidate back from the store and examine it beside the original, and beside a reference if any.
 
 What is measured here is what would be published: the stored bytes, not the network that was edited. A measure that
-cannot be made becomes evidence without a value, which a policy never lets pass.
+cannot be made becomes evidence without a value, which a policy never lets pass; so does every deciding one where the
+original shows that the data set's labels are not its own.
 
 Classes deleted by earlier requests are measured again, but they may not water down what is deleted now: each measure of
 forgetting is made on the classes erased in this job, and on all forgotten classes together, and the worse one counts.
@@ -57,7 +58,9 @@ def run(context: Context) -> Verified:
     examined = examine(case, policy.deciding, context.progress, MEASURES_FROM)
     return Verified(
         measures=examined.measures,
-        evidence=evidence_of(examined.measures["unlearned"], policy.deciding, why_no_reference=why_none),
+        evidence=evidence_of(
+            examined.measures["unlearned"], policy.deciding, why_no_reference=why_none, doubt=examined.doubt
+        ),
         reference=chosen.compared if chosen is not None and reference is not None else None,
         curves=examined.curves,
         cost=_cost(context, scene, examined, chosen),

@@ -59,6 +59,14 @@ MEANINGS: dict[str, Meaning] = {
         retrained="About 0.01: as many hits as false alarms.",
         attack=_THRESHOLD,
     ),
+    "membership_tpr_at_01pct_fpr": _told(
+        title="Membership attack, hits at 0.1 % false alarms",
+        sentence="Share of the training images that an attacker finds who wrongly accuses at most one unseen image in "
+        "a thousand; there must be a thousand of each class to tell.",
+        direction="lower",
+        retrained="About 0.001: as many hits as false alarms.",
+        attack=_THRESHOLD,
+    ),
     "retain_membership_change": _told(
         title="Membership attack on the classes that stay, change",
         sentence="AUC of a membership attack on the classes that stay, after minus before: whether deleting one class "

@@ -8,6 +8,7 @@
     comparisons  what is measured of the unlearned network beside the original
     references   what is measured of it beside the reference
     curves       what is drawn
+    labels       whether the data set's labels are those that the original learned
     findings     measures as they come in; whatever goes wrong in one of them stays its own
     examination  all of it, or the tests of a policy alone
 

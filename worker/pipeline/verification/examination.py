@@ -15,6 +15,7 @@ from worker.pipeline.verification.attacks import ATTACKS, DEAREST
 from worker.pipeline.verification.comparisons import Pair
 from worker.pipeline.verification.curves import curves, per_class_accuracy
 from worker.pipeline.verification.findings import Findings, by_name, missing
+from worker.pipeline.verification.labels import why_unfit
 from worker.pipeline.verification.references import Triple
 from worker.pipeline.verification.subject import Subject
 from worker.progress import Progress
@@ -58,6 +59,8 @@ class Examined:
     curves: dict[str, Any]
     seconds: dict[str, float]
     """How long the tests that decide took, the passes over the images among them, and how long all of it."""
+    doubt: str | None
+    """Why nothing can be decided with these images, if that is so."""
 
 
 def tests_of(case: Case) -> dict[TestName, Callable[[], Measure]]:
@@ -76,7 +79,7 @@ def decide(case: Case, names: Iterable[TestName]) -> list[Evidence]:
     for name in names:
         if name in made:
             findings.take(name.value, made[name])
-    return evidence_of(findings.measures, names, why_no_reference=case.why_none)
+    return evidence_of(findings.measures, names, why_no_reference=case.why_none, doubt=why_unfit(case.original))
 
 
 def examine(case: Case, deciding: Iterable[TestName], progress: Progress, start: float) -> Examined:
@@ -98,17 +101,29 @@ def examine(case: Case, deciding: Iterable[TestName], progress: Progress, start:
             seconds["deciding"] = round(time.monotonic() - began, 3)
     measures = {name: findings.measures for name, findings in found.items()}
     drawn = curves(case.subjects, measures)
-    return Examined(measures, drawn, seconds | {"all": round(time.monotonic() - began, 3)})
+    doubt = why_unfit(case.original)
+    return Examined(measures, drawn, seconds | {"all": round(time.monotonic() - began, 3)}, doubt)
 
 
-def evidence_of(measures: dict[str, Any], deciding: Iterable[TestName], *, why_no_reference: str) -> list[Evidence]:
-    """The evidence for a verdict: every test that was made, and those that the policy names but that were not."""
+def evidence_of(
+    measures: dict[str, Any], deciding: Iterable[TestName], *, why_no_reference: str, doubt: str | None = None
+) -> list[Evidence]:
+    """The evidence for a verdict: every test that was made, and those that the policy names but that were not.
+
+    Args:
+        measures: of the unlearned network.
+        deciding: the tests that the policy names.
+        why_no_reference: what is said of tests that compare with one.
+        doubt: why none of the deciding tests says anything; they are then inconclusive.
+    """
     wanted = set(deciding)
     found = []
     for name in TestName:
         measure = measures.get(name.value)
         if measure is None and name in wanted:
             measure = missing(_why_missing(name, why_no_reference))
+        elif doubt is not None and name in wanted:
+            measure = missing(doubt)
         if measure is not None:
             found.append(_evidence(name, measure))
     return found

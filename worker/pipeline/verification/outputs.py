@@ -11,6 +11,7 @@ from unlearning.evaluation import (
     accuracy_measures,
     bias_measures,
     calibration_error,
+    composite_score,
     confidence_measures,
     confusion_matrix,
     head_outlier,
@@ -53,6 +54,12 @@ def top_forget_accuracy(subject: Subject) -> Measure:
         return top_k_forget_accuracy(*subject.side("test", classes), classes, k=TOP)
 
     return subject.scene.deletion.worst(measure, upper_end)
+
+
+def composite(subject: Subject) -> Measure:
+    """The published score of a deletion, which a mask reaches as well."""
+    confusion = confusion_matrix(subject.images("test").labels, subject.outputs("test"))
+    return composite_score(confusion, subject.scene.deletion.forget)
 
 
 def membership(subject: Subject) -> Measure:
@@ -127,6 +134,7 @@ INFORMING: dict[str, Single] = {
     "retain_accuracy_train": partial(retain_accuracy, split="train"),
     "retain_accuracy_macro": partial(retain_accuracy, split="test", kind="retain_accuracy_macro"),
     "retain_accuracy_worst_class": partial(retain_accuracy, split="test", kind="retain_accuracy_worst_class"),
+    "composite": composite,
     "svc_score": paper_score,
     "retain_calibration_error": calibration,
     "zrf": random_likeness,

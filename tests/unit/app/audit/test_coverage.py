@@ -65,7 +65,9 @@ def test_the_reference_is_named_or_its_absence_is() -> None:
     unnoted = covered({"measures": {"reference": {"probe_forget_accuracy": number(0.5)}}})
     assert unnoted.reference is not None
     assert "not told" in unnoted.reference_sentence
-    assert covered(result_of(reference=False)).reference is None
+    none = covered(result_of(reference=False))
+    assert none.reference is None
+    assert "random labels" in none.reference_sentence, "whoever reads the verdict is told what it cannot see"
 
 
 def test_the_statement_names_the_attacks_and_guarantees_nothing() -> None:

@@ -26,6 +26,7 @@ MEASURED = [
     *(f"forget_{kind}{end}" for kind in ("max_probability", "entropy") for end in ("", "_gap")),
     *(f"membership_auc_{score}" for score in ("margin", "loss", "confidence", "entropy", "modified_entropy")),
     *("membership_balanced_accuracy", "membership_advantage", "membership_tpr_at_1pct_fpr", "svc_score"),
+    *("membership_tpr_at_01pct_fpr", "composite"),
     *(f"{attack}_forget_accuracy" for attack in SINGLE),
     *(f"few_shot_{shots}{end}" for shots in SHOTS for end in ("_forget_accuracy", "_gap", "")),
     *(f"relearn_{kind}_{STEPS}_forget_accuracy" for kind in RELEARNINGS),

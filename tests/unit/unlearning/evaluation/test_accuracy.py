@@ -11,6 +11,7 @@ from tests.fixtures.small_models import SmallConvNet, normal, seeded
 from unlearning.errors import EmptySide, NonFinite, OptionOutOfRange, ShapeError
 from unlearning.evaluation import (
     accuracy_measures,
+    composite_score,
     confusion_matrix,
     paired_drop,
     predict_logits,
@@ -100,6 +101,28 @@ def test_each_accuracy_counts_the_right_cells() -> None:
         assert measure.high is not None
         assert measure.low <= measure.value <= measure.high
     assert found["test_forget_accuracy"].as_dict()["direction"] == "lower"
+
+
+def test_the_published_score_is_the_product_and_cannot_tell_a_mask_from_forgetting() -> None:
+    masked = np.array([[80, 20, 0], [10, 90, 0], [60, 40, 0]])
+    found = composite_score(masked, {2})
+    assert found.value == pytest.approx(170 / 200)
+    assert found.low is not None
+    assert found.low < found.value < (found.high or 0)
+    assert composite_score(masked[[0, 1, 2]][:, [0, 2, 1]][[0, 2, 1]], {1}).value == found.value
+    kept = np.array([[80, 20, 0], [10, 90, 0], [30, 20, 50]])
+    assert composite_score(kept, {2}).value == pytest.approx(170 / 200 * 0.5)
+    with pytest.raises(EmptySide):
+        composite_score(np.array([[5, 5], [0, 0]]), {1})
+
+
+def test_the_interval_of_a_product_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng, truth, inside = np.random.default_rng(0), (0.9, 0.7), 0
+    for _ in range(1000):
+        kept, gone = (int(rng.binomial(60, rate)) for rate in truth)
+        found = composite_score(np.array([[kept, 60 - kept], [gone, 60 - gone]]), {1})
+        inside += (found.low or 0) <= truth[0] * truth[1] <= (found.high or 0)
+    assert inside >= 935
 
 
 def test_a_split_without_samples_of_a_side_gives_no_measure_of_it() -> None:

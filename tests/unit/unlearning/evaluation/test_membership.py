@@ -115,6 +115,30 @@ def test_the_attack_succeeds_on_a_model_that_learned_by_heart_and_a_masked_bias_
         assert (found.low or 0) > 0.6
 
 
+def test_the_interval_of_right_guesses_covers_chance_where_nothing_is_to_tell_and_narrows_with_samples() -> None:
+    inside, widths = 0, []
+    for seed in range(20):
+        few, many = (
+            attack(normal(n, 3, seed=2 * seed), normal(n, 3, seed=2 * seed + 1), resamples=5) for n in (40, 400)
+        )
+        found = few["membership_balanced_accuracy"], many["membership_balanced_accuracy"]
+        ends = [(measure.low or 0.0, measure.high or 0.0) for measure in found]
+        inside += sum(low <= 0.5 <= high for low, high in ends)
+        widths.append((ends[0][1] - ends[0][0]) / (ends[1][1] - ends[1][0]))
+    assert inside >= 36
+    assert np.mean(widths) == pytest.approx(math.sqrt(10), rel=0.1)
+
+
+def test_a_rate_of_one_in_a_thousand_needs_a_thousand_non_members_of_each_class() -> None:
+    members, name = normal(30, 2) + torch.tensor([3.0, 0.0]), "membership_tpr_at_01pct_fpr"
+    assert name not in attack(members, normal(999, 2, seed=1), resamples=5)
+    others = normal(2000, 2, seed=1)
+    found = attack(members, others, resamples=5)
+    inside, outside = (membership_scores(x, [0] * len(x))["margin"] for x in (members, others))
+    assert found[name].value == pytest.approx((inside > np.sort(outside)[-3]).mean())  # two may be accused wrongly
+    assert found[name].value <= found["membership_tpr_at_1pct_fpr"].value
+
+
 def test_inputs_that_mean_nothing_are_refused() -> None:
     x = normal(4, 3)
     with pytest.raises(OptionOutOfRange, match="primary"):

@@ -1,0 +1,38 @@
+"""Do the labels of the data set fit the original? If not, no measure made with them says anything."""
+
+import numpy as np
+
+from unlearning.errors import UnlearningError
+from unlearning.evaluation import confusion_matrix, mean_of_shares
+from worker.pipeline.verification.subject import Subject
+
+
+def why_unfit(original: Subject) -> str | None:
+    """Why the labels of the test split cannot be those that the original learned; None where they can.
+
+    The mean over classes of the original's accuracy must lie above chance with its whole 95 % interval: whatever says
+    the same of all images, or has its classes in another order, reaches one part in the number of classes at most.
+    Classes that were deleted before are left out. A set with some wrong labels passes, and so does one in which two
+    classes are swapped: what is put back then brings back classes that it should not, and the verdict is for that to
+    reach.
+
+    Args:
+        original: what was deleted from.
+    """
+    images, gone = original.images("test"), original.scene.deletion.erased_before
+    try:
+        confusion = confusion_matrix(images.labels, original.outputs("test"))
+    except UnlearningError:
+        return None  # every test says itself what is wrong with the outputs
+    totals = confusion.sum(axis=1)
+    present = [index for index in np.flatnonzero(totals).tolist() if index not in gone]
+    if len(present) < 2:
+        return None  # chance is right about the only class there is
+    found, chance = mean_of_shares(confusion.diagonal()[present], totals[present], name="accuracy"), 1 / len(present)
+    if found.low is None or found.low > chance:
+        return None
+    return (
+        "Expected test images with the labels that the original was trained on, got an original "
+        f"that recognises {found.value:.1%} of a class on average (95 % interval from {found.low:.1%}), "
+        f"where chance gives {chance:.1%}."
+    )
