@@ -1,6 +1,7 @@
-"""How fast and lean the engine is: `python benchmarks/engine.py --data DIR --models DIR [--json FILE] [--write FILE]`.
+"""How fast and lean the engine is: `python benchmarks/engine.py --data DIR --models DIR [--write FILE]`.
 
-900 retain and 900 forget samples, alphas 100 and 3, at most 10,000 rows per layer and side, everything in one run:
+900 retain and 900 forget samples, alphas 100 and 3, at most 10,000 rows per layer and side (ViT-B/16 on a CPU: 60 and
+60 samples, 4,000 rows):
 
     textbook     one erase beside the textbook's (full SVDs, dense projections): time, peak memory, agreement
     machine      seconds of each stage beside those its unavoidable work would take at the measured rate of products
@@ -14,8 +15,10 @@ Subjects: the CIFAR-10 VGG11-BN of `--models` (cifar10_vgg11_bn.safetensors) on 
 (cifar10-train-20k.zip), ResNet18 for CIFAR, ViT-B/16 at 224. Without `--data` the images are noise, without `--models`
 all weights are random: the figures of time and memory hardly change.
 
-Each measurement runs in a fresh process. `--json FILE` keeps what was measured; with `--only` and `--subjects` a part
-is measured again and the rest of the file stays. `--write docs/engine.md` puts the tables between that file's markers.
+Each measurement runs in a fresh process. What was measured is kept in benchmarks/results/engine.json (`--json FILE` for
+another); with `--only` and `--subjects` a part is measured again and the rest of the file stays. `--write
+docs/engine.md` puts the tables of the whole file between that document's markers; `--only` without a name measures
+nothing before that.
 """
 
 import sys

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.speed import textbook
 from benchmarks.speed.meters import PeakMemory, best, timed
 from benchmarks.speed.operations import moment_operations, solve_operations
-from benchmarks.speed.subjects import CUDA_SUBJECTS, FORGET, SAMPLES, SUBJECTS, Images, Subject
+from benchmarks.speed.subjects import CUDA_SUBJECTS, FORGET, MAX_ROWS, SUBJECTS, Images, Subject
 from models_store.convnets import CifarVgg11
 from unlearning import LayerStatistics, choose, collect, erase_from_statistics
 from unlearning.arithmetic import swift_products
@@ -28,7 +28,6 @@ from unlearning.tuning import ALPHAS_F, ALPHAS_R, DEPTHS
 Json = dict[str, Any]
 Result = TypeVar("Result")
 ALPHAS = (100.0, 3.0)
-MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,18 @@ class Task:
     weights: Path | None = None
 
     def network(self) -> nn.Module:
-        return self._subject.network(self.models).to(self.device)
+        return self.what.network(self.models).to(self.device)
 
-    def sides(self, samples: int = SAMPLES) -> tuple[list[Tensor], list[Tensor]]:
+    def sides(self, samples: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
         images = Images.read(self.images)
-        retain, forget = (images.batches(side, self._subject, samples) for side in ("retain", "forget"))
+        retain, forget = (images.batches(side, self.what, samples) for side in ("retain", "forget"))
         return [batch.to(self.device) for batch in retain], [batch.to(self.device) for batch in forget]
 
     @property
-    def _subject(self) -> Subject:
-        return CUDA_SUBJECTS[self.subject] if self.subject in CUDA_SUBJECTS else SUBJECTS[self.subject]
+    def what(self) -> Subject:
+        """The network and the size of its sides: larger ones on a CUDA device."""
+        subjects = CUDA_SUBJECTS if self.device == "cuda" else SUBJECTS
+        return subjects.get(self.subject) or SUBJECTS[self.subject]
 
 
 def engine_erase(task: Task) -> Json:
@@ -67,11 +68,21 @@ def engine_erase(task: Task) -> Json:
     model, (retain, forget) = task.network(), task.sides()
     _warm(model, retain)
     peak = PeakMemory(torch.device(task.device))
-    gather, statistics = timed(lambda: _statistics(model, retain, forget))
+    gather, statistics = timed(lambda: _statistics(model, retain, forget, task.what.max_rows))
     solve, erasure = timed(lambda: erase_from_statistics(model, *statistics, alpha_r=ALPHAS[0], alpha_f=ALPHAS[1]))
     extra = peak.extra_mb()
     _save(task, dict(erasure.weights))
-    return {"seconds": gather + solve, "collect_seconds": gather, "update_seconds": solve, "extra_mb": extra}
+    with evaluating(model):
+        forward, _ = timed(lambda: [model(batch) for batch in (*retain, *forget)])
+    return {
+        "samples": task.what.samples,
+        "max_rows": task.what.max_rows,
+        "forward_seconds": forward,
+        "seconds": gather + solve,
+        "collect_seconds": gather,
+        "update_seconds": solve,
+        "extra_mb": extra,
+    }
 
 
 def textbook_erase(task: Task) -> Json:
@@ -80,7 +91,7 @@ def textbook_erase(task: Task) -> Json:
     _warm(model, retain)
     peak = PeakMemory(torch.device(task.device))
     say = partial(print, "   ", flush=True)
-    seconds, (weights, stages) = timed(lambda: textbook.erase(model, retain, forget, ALPHAS, MAX_ROWS, say))
+    seconds, (weights, stages) = timed(lambda: textbook.erase(model, retain, forget, ALPHAS, task.what.max_rows, say))
     extra = peak.extra_mb()
     _save(task, weights)
     return {"seconds": seconds, **{f"{stage}_seconds": value for stage, value in stages.items()}, "extra_mb": extra}
@@ -93,7 +104,7 @@ def machine(task: Task) -> Json:
     _warm(model, retain)
     with evaluating(model):
         forward = best(lambda: [model(batch) for batch in (*retain, *forget)], times=2)
-    gather, (kept, gone) = timed(lambda: _statistics(model, retain, forget))
+    gather, (kept, gone) = timed(lambda: _statistics(model, retain, forget, task.what.max_rows))
     solve, _ = timed(lambda: erase_from_statistics(model, kept, gone, alpha_r=ALPHAS[0], alpha_f=ALPHAS[1]))
     pairs = [(layer, kept.moments[layer.weight], gone.moments[layer.weight]) for layer in kept.layers]
     moments = sum(moment_operations(side) for _, *sides in pairs for side in sides)
@@ -135,6 +146,7 @@ def kernels(task: Task) -> Json:
             "factor_library": best(partial(torch.linalg.cholesky, whole)),
             "solve": best(_swift(partial(factor.right_solve, w))),
             "solve_library": best(partial(torch.cholesky_solve, w.mT, library)),
+            "product": best(_swift(partial(a.right_product, w))),
             "eigendecomposition": best(partial(torch.linalg.eigh, whole), times=1),
         }
     return found
@@ -218,9 +230,9 @@ MEASURES: dict[str, Callable[[Task], Json]] = {
 
 
 def _statistics(
-    model: nn.Module, retain: list[Tensor], forget: list[Tensor]
+    model: nn.Module, retain: list[Tensor], forget: list[Tensor], max_rows: int = MAX_ROWS
 ) -> tuple[LayerStatistics, LayerStatistics]:
-    return collect(model, retain, max_rows=MAX_ROWS), collect(model, forget, max_rows=MAX_ROWS, side="forget")
+    return collect(model, retain, max_rows=max_rows), collect(model, forget, max_rows=max_rows, side="forget")
 
 
 def _update(model: nn.Module, layer: Layer, kept: LayerStatistics, gone: LayerStatistics) -> LayerUpdate:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from benchmarks.comparison.tables import write_between_markers
 from benchmarks.speed.measures import MEASURES, Task
 from benchmarks.speed.subjects import CUDA_SUBJECTS, SUBJECTS, prepare
-from benchmarks.speed.tables import render, write_between_markers
+from benchmarks.speed.tables import render
 
 Json = dict[str, Any]
+KEPT = Path(__file__).resolve().parents[1] / "results" / "engine.json"
+"""The figures behind docs/engine.md, which are part of the repository."""
 _RESULT = "result: "
 
 
@@ -61,17 +64,19 @@ def main(script: Path, description: str) -> None:
     if arguments.child:
         _be_child(arguments)
         return
-    found: Json = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    found: Json = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
     with tempfile.TemporaryDirectory(prefix="expunge-engine-") as folder:
         run = Runner(script, Path(folder), arguments)
-        prepare(arguments.data, Path(folder) / "images.safetensors")
+        if arguments.only:
+            prepare(arguments.data, Path(folder) / "images.safetensors")
         for name, part in _PARTS.items():
             if name in arguments.only:
                 print(name, flush=True)
-                found.setdefault("about", {})[name] = _about(arguments)
+                about = {place: _about(arguments) for place in _places(name, arguments)}
                 part(run, found.setdefault(name, {}))
-                if arguments.json:
-                    arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+                found.setdefault("about", {}).update(about)
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     text = render(found)
     print(text)
     if arguments.write:
@@ -79,7 +84,7 @@ def main(script: Path, description: str) -> None:
 
 
 def _against_textbook(run: Runner, found: Json) -> None:
-    for subject in _subjects(run):
+    for subject in _subjects(run.arguments):
         files = {name: run.folder / f"{subject}.{name}.safetensors" for name in ("engine", "textbook")}
         results = {name: run(f"{name}_erase", subject, weights=str(path)) for name, path in files.items()}
         ours, theirs = (safetensors.torch.load_file(path) for path in files.values())
@@ -102,7 +107,7 @@ def _share(ours: float | None, theirs: float | None) -> float | None:
 
 
 def _against_machine(run: Runner, found: Json) -> None:
-    for subject in _subjects(run):
+    for subject in _subjects(run.arguments):
         found[subject] = run("machine", subject)
 
 
@@ -140,8 +145,16 @@ _PARTS: dict[str, Callable[[Runner, Json], None]] = {
 }
 
 
-def _subjects(run: Runner) -> Iterable[str]:
-    return [name for name in SUBJECTS if name in run.arguments.subjects]
+_BY_SUBJECT = ("textbook", "machine")
+
+
+def _places(part: str, arguments: argparse.Namespace) -> list[str]:
+    """Names of what is measured at one time, which has its conditions in common."""
+    return [f"{part} of {name}" for name in _subjects(arguments)] if part in _BY_SUBJECT else [part]
+
+
+def _subjects(arguments: argparse.Namespace) -> list[str]:
+    return [name for name in SUBJECTS if name in arguments.subjects]
 
 
 def _be_child(arguments: argparse.Namespace) -> None:
@@ -176,9 +189,9 @@ def _arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--models", type=Path, help="folder with cifar10_vgg11_bn.safetensors")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="keep the figures here; what is not measured again stays")
+    parser.add_argument("--json", type=Path, default=KEPT, help="what is measured is put in here (%(default)s)")
     parser.add_argument("--write", type=Path, help="put the tables between this document's markers")
-    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS))
+    parser.add_argument("--only", nargs="*", choices=_PARTS, default=list(_PARTS), help="none: just the tables")
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()

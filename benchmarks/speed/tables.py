@@ -1,19 +1,9 @@
 """The figures as tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
-
-def write_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a document."""
-    document = path.read_text()
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def render(found: Json) -> str:
@@ -43,6 +33,9 @@ def _textbook(found: Json) -> str:
     rows = [
         [
             subject,
+            str(figures["engine"]["samples"]),
+            f"{figures['engine']['max_rows']:,}",
+            _seconds(figures["engine"]["forward_seconds"]),
             _seconds(figures["engine"]["seconds"]),
             _seconds(figures["textbook"]["seconds"]),
             f"{figures['time_ratio']:.1f}x",
@@ -53,7 +46,8 @@ def _textbook(found: Json) -> str:
         ]
         for subject, figures in found.items()
     ]
-    head = ["network", "engine s", "textbook s", "ratio", "engine MB", "textbook MB", "share", "largest difference"]
+    head = ["network", "samples a side", "most rows", "a plain forward s"]
+    head += ["engine s", "textbook s", "ratio", "engine MB", "textbook MB", "share", "largest difference"]
     return _titled("One erase beside the textbook's", head, rows)
 
 
@@ -75,7 +69,8 @@ def _machine(found: Json) -> str:
 
 
 def _kernels(found: Json) -> str:
-    columns = ("moment", "moment_library", "factor", "factor_library", "solve", "solve_library", "eigendecomposition")
+    columns = ("moment", "moment_library", "factor", "factor_library", "solve", "solve_library", "product")
+    columns = (*columns, "eigendecomposition")
     rows = [
         [d, *(_seconds(figures[name]) for name in columns)] for d, figures in found.items() if isinstance(figures, dict)
     ]
@@ -105,11 +100,11 @@ def _evaluation(found: Json) -> str:
 
 def _growth(found: Json) -> str:
     rows = [
-        [f"{axis}: {size}", _seconds(figures["collect_seconds"]), _seconds(figures["update_seconds"])]
+        [axis, size, _seconds(figures["collect_seconds"]), _seconds(figures["update_seconds"])]
         for axis, sizes in found.items()
         for size, figures in sizes.items()
     ]
-    return _titled("How cost grows", ["", "collect s", "update s"], rows)
+    return _titled("How cost grows", ["with", "size", "collect s", "update s"], rows)
 
 
 def _cuda(found: Json) -> str:
