@@ -1,0 +1,84 @@
+"""The refit with one thing changed at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Shares = Callable[[Tensor], Tensor]
+
+
+def as_they_are(shares: Tensor) -> Tensor:
+    """The original's softmax over the retained classes, (N, K')."""
+    return shares
+
+
+def sharpened(shares: Tensor) -> Tensor:
+    """Cubes of the shares, with sum 1 again: nearer to the likeliest class alone."""
+    cubes = shares.pow(3)
+    return cubes / cubes.sum(dim=1, keepdim=True)
+
+
+def uniform(shares: Tensor) -> Tensor:
+    """The same share for every class: all forgotten images are treated alike."""
+    return torch.full_like(shares, 1 / shares.shape[1])
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is done, the service's choices unless said otherwise.
+
+    Attributes:
+        note: What is different, for the table.
+        depth: Feature layers that are refitted before the classifier; None lets validation choose, as the service does.
+        num_retain: Retained samples.
+        max_rows: Most rows per layer.
+        is_parallel: Every layer is fitted to the original's inputs, not to what the refitted layers before it produce.
+        has_bias: Biases are refitted too.
+        shares: How a forgotten image's classes are weighed in the targets of hidden layers.
+        is_zero: Hidden targets of forgotten images are 0, where the projection would send them.
+        keeps_residual: Forgotten images keep what distinguishes each of them from the mean of all forgotten ones.
+        after_activation: Means are made of what leaves the layer's norm and ReLU, and brought back before them.
+    """
+
+    note: str
+    depth: int | None = 4
+    num_retain: int = 3_600
+    max_rows: int = 20_000
+    is_parallel: bool = False
+    has_bias: bool = True
+    shares: Shares = as_they_are
+    is_zero: bool = False
+    keeps_residual: bool = False
+    after_activation: bool = False
+
+    @property
+    def has_own_targets(self) -> bool:
+        """Whether hidden layers get other targets than the service's."""
+        return self.shares is not as_they_are or self.is_zero or self.keeps_residual or self.after_activation
+
+
+VARIATIONS = {
+    "service": Variation("as shipped", depth=None),
+    "no_feature_layers": Variation("the classifier only", depth=0),
+    "fewer_layers": Variation("2 feature layers", depth=2),
+    "deeper": Variation("6 feature layers", depth=6),
+    "more_samples": Variation("8,100 retained images, 40,000 rows", num_retain=8_100, max_rows=40_000),
+    "parallel": Variation("all layers on the original's inputs", is_parallel=True),
+    "no_bias": Variation("biases stay", has_bias=False),
+    "zero_targets": Variation("forgotten rows to 0, as the projection", is_zero=True),
+    "uniform_targets": Variation("forgotten rows to the mean of all retained", shares=uniform),
+    "keep_residual": Variation("own deviation from the class mean kept", keeps_residual=True),
+    "sharp": Variation("shares p^3", shares=sharpened),
+    "activations": Variation("means after the activation", after_activation=True),
+    "activations_sharp": Variation("both", shares=sharpened, after_activation=True),
+    "deep_sharp_activations": Variation(
+        "both, 6 feature layers, 8,100 retained images",
+        depth=6,
+        num_retain=8_100,
+        max_rows=40_000,
+        shares=sharpened,
+        after_activation=True,
+    ),
+}
