@@ -90,7 +90,7 @@ class StepOut(Out):
 class LinksOut(Out):
     """Paths on this service; `cancel` is for DELETE, `retry`, `override` and `replay` for POST, the others for GET.
 
-    `audit` is for POST, and for GET once one was asked for.
+    `audit` and `purge` are for POST, and for GET once one was asked for.
     """
 
     self: str
@@ -107,6 +107,7 @@ class LinksOut(Out):
     replay: str | None = None
     replays: str
     audit: str | None = None
+    purge: str | None = None
 
 
 class UnlearnOut(Out):

@@ -123,4 +123,5 @@ def _links(request: UnlearnRequest, numbers: dict[int, int]) -> LinksOut:
         replay=f"{own}/replay" if job.state == JobState.PUBLISHED else None,
         replays=f"{own}/replays",
         audit=f"{own}/audit" if job.state in {JobState.PUBLISHED, JobState.REJECTED} else None,
+        purge=f"{own}/purge" if job.state == JobState.PUBLISHED else None,
     )

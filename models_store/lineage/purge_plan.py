@@ -7,7 +7,7 @@ needs stays, and the target says who. What an earlier purge removed is listed ag
 and what a purge that failed left behind goes now.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from core.requests.tables import Job, JobStep, UnlearnRequest
 from core.states import DatasetState, JobKind, JobState, Step, VersionState
 from models_store.lineage.holders import holder_of
-from models_store.lineage.kinship import models_akin
+from models_store.lineage.kinship import models_akin, relatives
 from models_store.lineage.retired import RETIRED
 from models_store.lineage.tables import Effect, Quarantine, Relation
 from models_store.tables import Dataset, ForgottenClass, Model, ModelVersion, Reference
@@ -63,10 +63,11 @@ def plan(session: Session, request: UnlearnRequest, own_job: UUID) -> list[Targe
     model = published.model
     query = select(ForgottenClass.class_index).where(ForgottenClass.job_id == request.job_id)
     classes = set(session.execute(query).scalars())
-    busy = _open_job(session, model, own_job)
+    akin = models_akin(session, model)
+    busy = _open_job(session, akin, own_job)
     found = [
         *_versions(session, request, busy),
-        *_refused(session, model, classes),
+        *_refused(session, model, akin, classes),
         *_candidates(session, model, classes),
         *_references(session, model, classes, busy),
         *_records(session, model, busy),
@@ -84,12 +85,13 @@ def plan(session: Session, request: UnlearnRequest, own_job: UUID) -> list[Targe
             else None
         )
         checked.append(Target(one.kind, one.what, one.sha256, one.row_id, one.classes, held))
-    return [*checked, *_images(session, model, request, classes, busy)]
+    meanings = _meanings(session, akin, published, classes)
+    return [*checked, *_images(session, published, akin, meanings, own_job)]
 
 
-def _open_job(session: Session, model: Model, own_job: UUID) -> str | None:
+def _open_job(session: Session, model_ids: Collection[int], own_job: UUID) -> str | None:
     query = select(Job.kind, Job.id).where(
-        Job.model_id == model.id, Job.state.in_(OPEN), Job.kind.in_(WORKING), Job.id != own_job
+        Job.model_id.in_(model_ids), Job.state.in_(OPEN), Job.kind.in_(WORKING), Job.id != own_job
     )
     row = session.execute(query.limit(1)).first()
     return None if row is None else f"a job of kind {row[0]} is not final ({row[1]})"
@@ -108,8 +110,7 @@ def _versions(session: Session, request: UnlearnRequest, busy: str | None) -> It
         yield Target("version", what, version.artifact_sha256, version.id, stays=stays)
 
 
-def _refused(session: Session, model: Model, classes: set[int]) -> Iterator[Target]:
-    akin = models_akin(session, model)
+def _refused(session: Session, model: Model, akin: Collection[int], classes: set[int]) -> Iterator[Target]:
     query = select(ModelVersion).where(ModelVersion.model_id.in_(akin), ModelVersion.state == VersionState.REFUSED)
     for version in session.execute(query.order_by(ModelVersion.id)).scalars():
         judged = (version.guard or {}).get("classes", [])
@@ -171,16 +172,57 @@ def _output(session: Session, job_id: UUID, step: Step) -> dict[str, Any]:
     return found
 
 
+@dataclass
+class _Meaning:
+    """What the deleted classes are in one model of the lineage."""
+
+    indices: set[int]
+    in_use: bool = False
+    """Whether a version that is given away still has one of them."""
+
+
+def _meanings(
+    session: Session, akin: dict[int, Model], published: ModelVersion, classes: set[int]
+) -> dict[int, _Meaning]:
+    """By model: a kindred model may number the classes in another way, or not have them at all.
+
+    Where a model has the same bytes, they are the same outputs, whatever it calls them.
+    """
+    labels = {published.model.labels[index] for index in classes}
+    kindred = relatives(session, published.model, published, classes)
+    copies = {one.version.model_id for one in kindred if one.relation is Relation.COPY}
+    found: dict[int, _Meaning] = {}
+    for relative in kindred:
+        meaning = found.setdefault(relative.version.model_id, _Meaning(set()))
+        if relative.relation is Relation.COPY or relative.version.model_id not in copies:
+            meaning.indices |= relative.named
+        meaning.in_use |= bool(relative.held) and relative.version.state == VersionState.READY
+    for one in akin.values():
+        found.setdefault(one.id, _Meaning({index for index, label in enumerate(one.labels) if label in labels}))
+    return found | {published.model_id: _Meaning(classes)}
+
+
 def _images(
-    session: Session, model: Model, request: UnlearnRequest, classes: set[int], busy: str | None
+    session: Session, published: ModelVersion, akin: dict[int, Model], meanings: dict[int, _Meaning], own_job: UUID
 ) -> Iterator[Target]:
-    akin = models_akin(session, model)
-    labels = {model.labels[index] for index in classes}
-    for dataset in _datasets(session, request.tenant, {one.name for one in akin.values()}, set(akin)):
+    for dataset in _datasets(session, published.tenant, {one.name for one in akin.values()}, set(akin)):
+        users = _worked_on_with(session, dataset)
+        ours = [one for one in users if one.id in akin]
+        meant = {one.id: frozenset(meanings[one.id].indices) for one in ours}
+        if not any(meant.values()):
+            continue  # of a model whose classes are others, such as one that shares a version's bytes by accident
         summary = dataset.summary or {}
         is_indexed = bool(summary.get("labels_are_indices")) or not dataset.labels
-        gone = tuple(sorted(map(str, classes) if is_indexed else labels))
-        stays = busy or _needed_by(session, dataset, akin, classes, labels, is_indexed=is_indexed)
+        indices = frozenset[int]().union(*meant.values())
+        labels = {one.labels[index] for one in ours for index in meant[one.id]}
+        gone = tuple(sorted(map(str, indices) if is_indexed else labels))
+        others = [one for one in users if one.id not in akin]
+        stays = _open_job(session, {*akin, *(one.id for one in users)}, own_job)
+        stays = stays or _needed_by(session, others, indices, labels, is_indexed=is_indexed)
+        if using := [one.name for one in ours if meanings[one.id].in_use]:
+            stays = f"model {using[0]!r} is of the lineage and still has the class; delete it there"
+        if is_indexed and len(set(meant.values())) > 1:
+            stays = "models of the lineage that were worked on with it number the classes differently"
         if not is_indexed and not labels & set(dataset.labels or ()):
             stays = "none of its labels is the class's; a label that was erased with a person's data cannot be found"
         if dataset.state != DatasetState.READY:
@@ -201,22 +243,27 @@ def _datasets(session: Session, tenant: str, models: set[str], model_ids: set[in
     return list(session.execute(query.order_by(Dataset.id)).scalars())
 
 
-def _needed_by(
-    session: Session, dataset: Dataset, akin: dict[int, Model], classes: set[int], labels: set[str], *, is_indexed: bool
-) -> str | None:
-    """A model outside the lineage that was worked on with this data set and still has one of the classes."""
+def _worked_on_with(session: Session, dataset: Dataset) -> list[Model]:
+    """Every model of which a request or a reference named the data set."""
     asked = select(UnlearnRequest.model_name).where(
         UnlearnRequest.tenant == dataset.tenant, UnlearnRequest.dataset_name == dataset.name
     )
     compared = select(Reference.model_id).where(Reference.dataset_id == dataset.id)
-    query = select(Model).where(
-        Model.tenant == dataset.tenant, Model.id.not_in(akin), Model.name.in_(asked) | Model.id.in_(compared)
-    )
-    for other in session.execute(query.order_by(Model.id)).scalars():
+    query = select(Model).where(Model.tenant == dataset.tenant, Model.name.in_(asked) | Model.id.in_(compared))
+    return list(session.execute(query.order_by(Model.id)).scalars())
+
+
+def _needed_by(
+    session: Session, others: list[Model], indices: Collection[int], labels: set[str], *, is_indexed: bool
+) -> str | None:
+    """A model outside the lineage that was worked on with the data set and still has one of the classes."""
+    for other in others:
         forgotten = select(ForgottenClass.class_index).where(ForgottenClass.model_id == other.id)
         gone = set(session.execute(forgotten).scalars())
-        has = {index for index in classes if index < len(other.labels)} if is_indexed else set()
-        has |= {index for index, label in enumerate(other.labels) if not is_indexed and label in labels}
+        if is_indexed:
+            has = {index for index in indices if index < len(other.labels)}
+        else:
+            has = {index for index, label in enumerate(other.labels) if label in labels}
         if has - gone:
             return f"model {other.name!r} was worked on with it and still has the class"
     return None

@@ -75,6 +75,7 @@ def slug(answer: Any) -> tuple[int, str]:
 def test_a_replay_is_accepted_listed_polled_and_told(replayable: Replayable) -> None:
     shown = replayable.client.get(replayable.path).json()
     assert shown["links"]["replay"] == f"{replayable.path}/replay"
+    assert shown["links"]["purge"] == f"{replayable.path}/purge"
     assert replayable.replays() == []
     answer = replayable.ask()
     assert answer.status_code == 202, answer.text
@@ -132,7 +133,8 @@ def test_only_a_published_request_can_be_replayed(small: Replayable, state: JobS
     answer = small.ask()
     assert slug(answer) == (409, "invalid-transition")
     assert f"published, got one that is {state}" in answer.json()["detail"]
-    assert small.client.get(small.path).json()["links"]["replay"] is None
+    links = small.client.get(small.path).json()["links"]
+    assert (links["replay"], links["purge"]) == (None, None)
 
 
 def test_a_purged_parent_is_gone(small: Replayable) -> None:
