@@ -133,7 +133,8 @@ def refuse_unready(dataset: Dataset) -> None:
         DatasetNotReady: it is a draft, being validated, or refused.
     """
     if dataset.state != DatasetState.READY:
-        msg = f"Expected data set {dataset.name!r} to be ready, got one that is {dataset.state}."
+        why = f"; GET /datasets/{dataset.name} says why" if dataset.state == DatasetState.REFUSED else ""
+        msg = f"Expected data set {dataset.name!r} to be ready, got one that is {dataset.state}{why}."
         raise DatasetNotReady(msg, state=str(dataset.state))
 
 

@@ -51,6 +51,8 @@ def refuse_unmeasurable(session: Session, model: Model, policy: Policy, leaving:
     if audited:
         msg = (
             f"Expected a policy whose tests are made for every request, got {policy}, "
-            f"which decides by {', '.join(audited)}: shadow models are made for finished requests only."
+            f"which decides by {', '.join(audited)}: shadow models are made for finished requests only, so every "
+            "version would be rejected before it could be audited. Ask for the audit when the request is over, with "
+            "POST /unlearn/{id}/audit."
         )
         raise NoAudit(msg, pointer="#/policy", tests=audited)

@@ -233,6 +233,7 @@ def test_a_data_set_that_is_not_ready_is_refused(small_api: Api, state: DatasetS
         add_dataset(session, "default", enough(LABELS), labels=LABELS, name="later", state=state)
     answer = small_api.local.post("/unlearn", json=body("ant", dataset="later"))
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:expunge:problem:dataset-not-ready")
+    assert ("GET /datasets/later says why" in answer.json()["detail"]) == (state is DatasetState.REFUSED)
 
 
 def few(split: str, label: str, images: int) -> dict[str, dict[str, int]]:
