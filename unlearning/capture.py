@@ -101,7 +101,7 @@ class _Watch(Decomposing):
         """Run the model on a batch."""
         self._batch, self._calls = len(batch), Counter()
         try:
-            with _refused(batch, self), self:
+            with refused(batch, self), self:
                 run(number, batch)
         finally:
             self._origins.forget_copies()
@@ -217,7 +217,7 @@ def capture(
     seen = 0
     with watchable(model):
         head, pair = first_samples(stream, stage, device_of(model))
-        with _refused(pair):
+        with refused(pair):
             layout = layout_of(model, pair)
         origins = Origins(multiplied_tensors(model))
         found = _surveyed(model, layout(pair), origins)
@@ -258,14 +258,14 @@ def _surveyed(model: nn.Module, pair: Tensor, origins: Origins) -> Survey:
     """Run the model on two samples, then on the first one twice, and return what it consists of."""
     if pair.is_meta:
         raise OptionOutOfRange("the model's device", "one that holds data", "meta")
-    with _refused(pair):
+    with refused(pair):
         first = trace(model, origins, pair.clone())
         second = trace(model, origins, torch.cat([pair[:1], pair[:1]]))
     return survey(model, first, second, origins)
 
 
 @contextmanager
-def _refused(batch: Tensor, watch: _Watch | None = None) -> Iterator[None]:
+def refused(batch: Tensor, watch: _Watch | None = None) -> Iterator[None]:
     """Name the batch when the model refuses it; what a sink raised, and what is no refusal, passes as it is."""
     try:
         yield

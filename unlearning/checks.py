@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -104,11 +105,15 @@ def checked_classes(classes: Iterable[int], num_classes: int) -> tuple[int, ...]
     """Return the classes to forget, sorted and without repetition; at least one, and never all of them.
 
     Raises:
+        OptionOutOfRange: they are not whole numbers.
         EmptySide: no class is named.
         ClassIndexOutOfRange: an index that the model does not have.
         NoRetainedClass: all classes are named.
     """
-    wanted = sorted({int(index) for index in classes})
+    try:
+        wanted = sorted({operator.index(index) for index in classes})
+    except TypeError as error:  # 1.5 is no class, and neither is "1"
+        raise OptionOutOfRange("classes", "whole numbers", classes) from error
     if not wanted:
         raise EmptySide("forget")
     for index in wanted:

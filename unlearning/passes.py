@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers
+from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers, refused
 from unlearning.checks import checked_finite
-from unlearning.errors import ShapeError, UnknownLayer
+from unlearning.errors import NonFinite, ShapeError, UnknownLayer
 from unlearning.inventory import Layer
 from unlearning.modes import watchable
 from unlearning.replay import Replay
@@ -40,16 +40,27 @@ class Passes:
             self._replay = Replay(model, batches, names.intersection(name for name, _ in model.named_parameters()))
 
     def logits(self) -> Tensor:
-        """Return the outputs (N, K) on the CPU."""
+        """Return the outputs (N, K) on the CPU.
+
+        Raises:
+            ForwardFailed: the model refuses a batch.
+            ShapeError: the outputs are no logits.
+            NonFinite: they are not finite; the first layer with such inputs is named, if there is one.
+        """
         parts = []
         with watchable(self._model):
             for number, batch in enumerate(self._batches):
-                parts.append(self._replay.logits(number, {}).float().cpu())
+                with refused(batch):
+                    parts.append(self._replay.logits(number, {}).float().cpu())
                 self._advance(len(batch))
         logits = torch.cat(parts)
         if logits.ndim != 2:
             raise ShapeError("outputs", "(n, K)", logits.shape)
-        return checked_finite(logits, "the model's outputs")
+        try:
+            return checked_finite(logits, "the model's outputs")
+        except NonFinite:
+            self._capture(_refuse_non_finite, None, None)
+            raise
 
     def expect(self, passes: int) -> None:
         """Announce the next passes; what is done before them counts as well."""
@@ -78,7 +89,7 @@ class Passes:
         self.show(emptied, [layer.weight])
         return torch.cat(parts)
 
-    def _capture(self, sink: RowSink, layers: Collection[str], forward: Forward | None) -> Captured:
+    def _capture(self, sink: RowSink, layers: Collection[str] | None, forward: Forward | None) -> Captured:
         return capture(
             self._model,
             self._batches,
@@ -94,6 +105,10 @@ class Passes:
         self._done += samples
         if self._progress is not None:
             self._progress("refit", self._done, self._total)
+
+
+def _refuse_non_finite(layer: Layer, rows: Tensor) -> None:
+    checked_finite(rows, f"the inputs of '{layer.weight}'")
 
 
 def _checked_layers(found: tuple[Layer, ...], wanted: Collection[str] | None) -> tuple[Layer, ...]:

@@ -16,6 +16,7 @@ from unlearning.erase import Erasure
 from unlearning.errors import (
     ClassIndexOutOfRange,
     EmptySide,
+    ForwardFailed,
     NonFinite,
     NoRetainedClass,
     OptionOutOfRange,
@@ -190,8 +191,27 @@ def test_bad_input_is_refused(digits: Digits) -> None:
         ({"forget_weight": float("nan")}, OptionOutOfRange),
         ({"max_rows": 0}, OptionOutOfRange),
         ({"retain": [torch.full((2, 1, 8, 8), torch.nan)]}, NonFinite),
+        ({"forget": [given["forget"][0], torch.zeros(2, 3, 8, 8)]}, ForwardFailed),
+        ({"forget": [given["forget"][0].double()]}, ForwardFailed),
+        ({"classes": {1.5}}, OptionOutOfRange),
+        ({"classes": "8"}, OptionOutOfRange),
+        ({"classes": 8}, OptionOutOfRange),
     ):
         with pytest.raises(error):
             refit_classes(digits.original, **{**given, "classes": {FORGET}, "layers": DEEP, **wrong})
     with pytest.raises(OptionOutOfRange):
         layers_at_most(digits.original, digits.train[0][:2], depths=())
+
+
+def test_where_a_model_stops_being_finite_is_named_and_the_model_is_as_it_was() -> None:
+    first = nn.Linear(6, 5)
+    model = seeded(nn.Sequential(first, nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)))
+    with torch.no_grad():
+        first.bias[1] = torch.nan
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+
+    with pytest.raises(NonFinite, match=r"inputs of '2\.weight'"):
+        refit_classes(model, retain=[normal(30, 6)], forget=[normal(9, 6)], classes={0}, layers=["4.weight"])
+
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=0, equal_nan=True)
