@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers, refused
 from unlearning.checks import checked_finite
-from unlearning.errors import NonFinite, ShapeError, UnknownLayer
+from unlearning.errors import NonFinite, OptionOutOfRange, ShapeError, UnknownLayer
 from unlearning.inventory import Layer
 from unlearning.modes import watchable
 from unlearning.replay import Replay
@@ -44,6 +44,7 @@ class Passes:
 
         Raises:
             ForwardFailed: the model refuses a batch.
+            OptionOutOfRange: it returns something else than a tensor.
             ShapeError: the outputs are no logits.
             NonFinite: they are not finite; the first layer with such inputs is named, if there is one.
         """
@@ -51,7 +52,10 @@ class Passes:
         with watchable(self._model):
             for number, batch in enumerate(self._batches):
                 with refused(batch):
-                    parts.append(self._replay.logits(number, {}).float().cpu())
+                    given: object = self._replay.logits(number, {})
+                if not isinstance(given, Tensor):
+                    raise OptionOutOfRange("the model's output", "a tensor of logits (B, K)", type(given).__name__)
+                parts.append(given.float().cpu())
                 self._advance(len(batch))
         logits = torch.cat(parts)
         if logits.ndim != 2:

@@ -215,3 +215,16 @@ def test_where_a_model_stops_being_finite_is_named_and_the_model_is_as_it_was() 
 
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, state[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_model_that_returns_more_than_logits_is_refused() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.head(x), x
+
+    with pytest.raises(OptionOutOfRange, match="tensor of logits"):
+        refit_classes(Pair(), retain=[normal(30, 6)], forget=[normal(9, 6)], classes={0})
