@@ -186,9 +186,11 @@ def _erase(session: Session, request: UnlearnRequest, *, actor: str, why: str) -
     request.external_reference = None
     request.commitment_key = None
     request.erased_at = database_now(session)
-    if job.problem is not None:
-        kept: dict[str, Any] = {name: job.problem[name] for name in ("slug", "title") if name in job.problem}
-        job.problem = kept | {"detail": "Erased with the request's personal data."}
+    children = session.execute(select(Job).where(Job.parent_job_id == job.id)).scalars()
+    for one in (job, *children):
+        if one.problem is not None:
+            kept: dict[str, Any] = {name: one.problem[name] for name in ("slug", "title") if name in one.problem}
+            one.problem = kept | {"detail": "Erased with the request's personal data."}
     job.revision += 1
     session.flush()
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.job_id == job.id))

@@ -16,7 +16,7 @@ from torch import nn
 
 from core import log
 from core.db.session import Database
-from core.errors import DigestMismatch, NotFound
+from core.errors import DigestMismatch, NotFound, ServiceError
 from core.ledger.entries import Record as LedgerRecord
 from core.ledger.entries import append
 from core.requests import claims
@@ -25,7 +25,7 @@ from core.requests.spec import UnlearnSpec
 from core.requests.tables import Job
 from core.settings import Settings
 from core.states import JobState, Step
-from models_store.errors import MalformedDataset
+from models_store.errors import MalformedDataset, UnknownDatasetLabel
 from models_store.replays import ENDED, ReplaySpec
 from models_store.storage import LocalStorage
 from worker.environment import describe, prepare
@@ -124,9 +124,14 @@ def _as_recorded(settings: Settings, record: Record) -> Settings:
 def _images(record: Record, storage: LocalStorage, settings: Settings) -> Splits:
     try:
         return read_splits(record.subject, storage, settings)
-    except (DigestMismatch, MalformedDataset, NotFound, OSError) as error:
+    except (DigestMismatch, MalformedDataset, UnknownDatasetLabel, NotFound, OSError) as error:
         name = record.subject.dataset.name
-        why = str(error) if not isinstance(error, OSError) else "a file cannot be read."
+        why = str(error)
+        if isinstance(error, OSError):
+            why = "a file cannot be read."
+        elif isinstance(error, ServiceError) and error.quotes_input:
+            # The names of folders and files; a class that was erased since may be one of them.
+            why = f"{error.title.lower()}."
         msg = f"Data set {name!r} is no longer what the request worked on: {why}"
         raise InputGone(msg, missing=["dataset"], dataset=name) from error
 

@@ -1,8 +1,10 @@
 """Replays on a classifier that has learned: what comes out again, what does not, and what is found out by it."""
 
+import io
 import json
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,8 +12,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
@@ -19,13 +23,15 @@ from app.dependencies import Caller
 from app.unlearn import replaying
 from core.ledger.tables import LedgerEntry
 from core.requests import claims
+from core.requests.erasure import erase_requests
 from core.requests.spec import Method
-from core.requests.tables import Job, JobStep
+from core.requests.tables import Job, JobStep, UnlearnRequest
 from core.settings import Settings
 from core.states import JobKind, JobState
+from models_store.naming import erase_labels
 from models_store.replays import ReplaySpec
 from models_store.tables import Dataset, DatasetSource
-from tests.integration.worker.conftest import Desk
+from tests.integration.worker.conftest import LABELS, Desk, Learned
 from tests.integration.worker.support import job_of, on_both
 from tests.integration.worker.test_pipeline import GIVEN, STRICT, claim, submit, versions_of, work
 from unlearning import Erasure
@@ -409,6 +415,43 @@ def test_what_is_gone_when_the_work_begins_is_named(
     assert (problem["slug"], problem["missing"]) == ("replay-input-gone", [missing])
     assert word in problem["detail"]
     assert [leaf["type"] for leaf in told(desk, published)] == ["request.replay_started"]
+
+
+def in_folders(desk: Desk, learned: Learned) -> None:
+    """The data set again, as images in folders that bear the labels; 40 of each class per split."""
+    files = {"train": learned.train, "test": learned.test}
+    with desk.database.writing() as session:
+        dataset = session.execute(select(Dataset)).scalar_one()
+        dataset.labels, dataset.summary = list(LABELS), {"labels_are_indices": False}
+        for source in dataset.sources:
+            with np.load(io.BytesIO(files[source.split]), allow_pickle=False) as found:  # noqa: TID251 our own
+                x, y = found["x"], found["y"]
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w") as packed:
+                for index, label in enumerate(LABELS):
+                    for number in np.flatnonzero(y == index)[:40]:
+                        picture = io.BytesIO()
+                        Image.fromarray(x[number, ..., 0]).save(picture, "PNG")
+                        packed.writestr(f"{label}/{number:04}.png", picture.getvalue())
+            blob = desk.storage.put([buffer.getvalue()], 1 << 30)
+            source.sha256, source.size_bytes = blob.sha256, blob.size_bytes
+
+
+def test_after_the_name_of_a_class_was_erased_its_folder_is_not_found_and_nobody_names_it(
+    desk: Desk, learned: Learned
+) -> None:
+    in_folders(desk, learned)
+    job_id = submit(desk, [3])
+    assert work(desk) == jobs.DONE
+    assert job_of(desk.database, job_id).state == JobState.PUBLISHED, job_of(desk.database, job_id).problem
+    assert replayed(desk, job_id)["outcome"] == "identical"
+    with desk.database.writing() as session:
+        requests = [session.get_one(UnlearnRequest, job_id)]
+        assert erase_labels(session, requests) == 1
+        erase_requests(session, requests, actor="key:test")
+    problem = failed(desk, ask(desk, job_id))
+    assert (problem["slug"], problem["missing"]) == ("replay-input-gone", ["dataset"])
+    assert LABELS[3] not in json.dumps(problem)
 
 
 def test_published_weights_that_are_gone_do_not_matter_as_long_as_they_come_out_again(

@@ -87,6 +87,14 @@ def look_behind_glass(api: Api, job_id: UUID) -> None:
         session.add(BrokenGlass(entry=2, reason=GLASS, **common))
 
 
+def fail_a_replay(api: Api, job_id: UUID, problem: dict[str, str]) -> None:
+    """A job that belongs to the request, and names a folder of its data set in what went wrong."""
+    common: dict[str, Any] = {"tenant": "default", "actor": "test", "spec": {}, "max_attempts": 1}
+    with api.database.writing() as session:
+        replay = enqueue(session, JobKind.REPLAY, parent=job_id, **common)
+        replay.state, replay.problem = JobState.FAILED, problem
+
+
 def key_of(api: Api, job_id: UUID) -> bytes:
     with api.database.reading() as session:
         key: bytes | None = session.get_one(UnlearnRequest, job_id).commitment_key
@@ -105,6 +113,7 @@ def test_without_the_key_nobody_can_link_the_ledger_and_every_proof_still_verifi
     problem = {"slug": "unknown-dataset-label", "title": "Unknown label", "detail": f"Expected a label, got {LABEL!r}."}
     end(api, problem=problem)
     look_behind_glass(api, job_id)
+    fail_a_replay(api, job_id, problem)
     checkpoint, leaves, key = api.local.get("/audit/checkpoint").text, leaf_bytes(api), key_of(api, job_id)
     personal = {text.encode() for text in (REFERENCE, LABEL, NOTE, TICKET, REASON, GLASS, DELAY)}
 
