@@ -72,9 +72,9 @@ VARIATIONS = {
     "keep_residual": Variation("own deviation from the class mean kept", keeps_residual=True),
     "sharp": Variation("shares p^3", shares=sharpened),
     "activations": Variation("means after the activation", after_activation=True),
-    "activations_sharp": Variation("both", shares=sharpened, after_activation=True),
+    "activations_sharp": Variation("shares p^3, means after the activation", shares=sharpened, after_activation=True),
     "deep_sharp_activations": Variation(
-        "both, 6 feature layers, 8,100 retained images",
+        "p^3, after the activation, 6 feature layers, 8,100 retained images, 40,000 rows",
         depth=6,
         num_retain=8_100,
         max_rows=40_000,
