@@ -44,7 +44,7 @@ def seconds_section(folder: Path, prefix: str) -> str:
 def _taken(ground: Ground, name: str) -> dict[str, Any]:
     run = _prepared(ground, name)
     load, cpu, began = os.getloadavg()[0], time.process_time(), time.monotonic()
-    with _counted(ground) as images:
+    with counted(ground.train.spec.channels) as images:
         run()
     return {
         "images": sum(images),
@@ -72,12 +72,12 @@ def _prepared(ground: Ground, name: str) -> Callable[[], object]:
 
 
 @contextmanager
-def _counted(ground: Ground) -> Iterator[list[int]]:
-    """The sizes of all batches that enter a network's first convolution; training steps are among them."""
+def counted(channels: int) -> Iterator[list[int]]:
+    """The sizes of all batches that enter a convolution of so many channels, as the first of a network has."""
     sizes: list[int] = []
 
     def count(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if isinstance(module, nn.Conv2d) and module.in_channels == ground.train.spec.channels:
+        if isinstance(module, nn.Conv2d) and module.in_channels == channels:
             sizes.append(len(inputs[0]))
 
     hook = register_module_forward_pre_hook(count)
