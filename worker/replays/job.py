@@ -16,7 +16,7 @@ from torch import nn
 
 from core import log
 from core.db.session import Database
-from core.errors import DigestMismatch, NotFound, ServiceError
+from core.errors import DigestMismatch, NotFound
 from core.ledger.entries import Record as LedgerRecord
 from core.ledger.entries import append
 from core.requests import claims
@@ -129,7 +129,7 @@ def _images(record: Record, storage: LocalStorage, settings: Settings) -> Splits
         why = str(error)
         if isinstance(error, OSError):
             why = "a file cannot be read."
-        elif isinstance(error, ServiceError) and error.quotes_input:
+        elif error.quotes_input:
             # The names of folders and files; a class that was erased since may be one of them.
             why = f"{error.title.lower()}."
         msg = f"Data set {name!r} is no longer what the request worked on: {why}"
