@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import database_now
 from core.errors import Invalid
-from core.ledger.sealing import NoCheckpoint
+from core.ledger.sealing import NoCheckpoint, newest_checkpoint
 from core.ledger.tables import StoredCheckpoint, StoredCosignature
 from core.signing.notes import BadNote, Note, PublicKey, SignatureLine
 
@@ -19,6 +19,12 @@ class BadCosignature(Invalid):
 
     slug = "bad-cosignature"
     title = "Not a cosignature of a known witness"
+
+
+def newest_note(session: Session) -> str | None:
+    """The newest signed checkpoint with its cosignatures, as reports carry it; None before the first."""
+    signed = newest_checkpoint(session)
+    return note_of(session, signed.size) if signed is not None else None
 
 
 def note_of(session: Session, size: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.audit.checkpoints_service import note_of
+from app.audit.checkpoints_service import newest_note
 from app.audit.measures import MeasureRow
 from app.audit.schemas import CoverageOut
 from app.reports.anonymity import anonymity_of
@@ -16,7 +16,6 @@ from app.reports.schemas import Accounted, LineageVersion, RecordLine
 from app.reports.versions import versions_of
 from app.unlearn.deadlines_views import deadline_out
 from core.clock import database_now
-from core.ledger.sealing import newest_checkpoint
 from core.requests.tables import UnlearnRequest
 from core.states import JobState
 from models_store.lineage.consequences import consequences_of
@@ -33,7 +32,6 @@ def accounted(
     as_of: datetime | None = None,
 ) -> Accounted:
     """The parts of a report that say who, when, what followed, who was told, and what nobody knows."""
-    signed = newest_checkpoint(session)
     state = JobState(request.job.state)
     versions = versions_of(session, request.job.model_id, set(request.class_indices))
     consequences = consequences_of(session, request.tenant, request.job_id).as_json()
@@ -49,7 +47,7 @@ def accounted(
         anonymity=anonymity_of(rows, coverage),
         record=_record(request, state, consequences),
         uncertain=list(_uncertain(request, state, versions, consequences, coverage)),
-        checkpoint=note_of(session, signed.size) if signed is not None else None,
+        checkpoint=newest_note(session),
     )
 
 

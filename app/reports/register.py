@@ -1,5 +1,6 @@
 """The register of requests: one row each, read in pieces, so that a long period takes no more memory."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from app.reports.filters import Filters
 from app.reports.grounds import ground_in_words
 from app.reports.outcomes import outcome_of
 from app.reports.retired import retired_by
+from app.reports.spreadsheets import csv_lines
 from app.schemas import Out
 from app.unlearn.views import classes_of
 from core.db.session import Database
@@ -66,7 +68,18 @@ class RegisterRow(Out):
     note: str | None
 
 
-COLUMNS = tuple(RegisterRow.model_fields)
+COLUMNS = (*RegisterRow.model_fields, "checkpoint_base64")
+"""Of the register as CSV."""
+
+
+def register_csv(rows: Iterable[RegisterRow], checkpoint: str | None) -> Iterator[str]:
+    """The rows as lines of CSV, beside each the newest signed checkpoint.
+
+    In base64, because a signature's line begins with a dash, and the apostrophe that keeps a spreadsheet from
+    calculating with it would break the signature.
+    """
+    carried = b64encode(checkpoint.encode()).decode() if checkpoint is not None else None
+    return csv_lines(COLUMNS, (row.model_dump(mode="json") | {COLUMNS[-1]: carried} for row in rows))
 
 
 def register(database: Database, filters: Filters, *, after: int = 0, most: int | None = None) -> Iterator[RegisterRow]:

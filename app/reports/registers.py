@@ -9,15 +9,14 @@ from markupsafe import Markup
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app.audit.checkpoints_service import note_of
+from app.audit.checkpoints_service import newest_note
 from app.pages import rendered_in_pieces
 from app.reports import family_tree
 from app.reports.filters import Filters
 from app.reports.kinds import Kind
-from app.reports.register import COLUMNS, RegisterRow, register
+from app.reports.register import RegisterRow, register, register_csv
 from app.reports.schemas import LineageVersion
 from app.reports.scope import Scope
-from app.reports.spreadsheets import csv_lines
 from app.reports.statements import CONTROLLER, EMPTY, NO_CHECKPOINT, REGISTER
 from app.reports.totals import Part, Totals, part_of, totals_of
 from app.reports.typesetting import to_pdf
@@ -25,7 +24,6 @@ from app.reports.versions import versions_of
 from app.schemas import Out
 from core.clock import database_now
 from core.db.session import Database
-from core.ledger.sealing import newest_checkpoint
 from models_store.registry import find_model, forgotten_classes
 
 MOST_IN_PDF = 5000
@@ -86,7 +84,7 @@ class Register:
             Text, or the bytes of a PDF.
         """
         if self.kind is Kind.CSV:
-            return csv_lines(COLUMNS, (row.model_dump(mode="json") for row in self._rows))
+            return register_csv(self._rows, self.head.checkpoint)
         if self.kind is Kind.JSON:
             return self._json()
         html = rendered_in_pieces("register.html", **self._values())
@@ -139,7 +137,6 @@ def _versions(session: Session, filters: Filters) -> list[LineageVersion]:
 
 
 def _head(session: Session, filters: Filters, part: Part) -> Head:
-    signed = newest_checkpoint(session)
     about = About(
         tenant=filters.tenant,
         since=filters.since.isoformat() if filters.since else None,
@@ -153,6 +150,6 @@ def _head(session: Session, filters: Filters, part: Part) -> Head:
         totals=totals_of(session, filters),
         versions=_versions(session, filters),
         part=part,
-        checkpoint=note_of(session, signed.size) if signed is not None else None,
+        checkpoint=newest_note(session),
         statement=REGISTER,
     )

@@ -5,12 +5,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.audit.checkpoints_service import newest_note
 from app.reports.filters import Filters
 from app.reports.kinds import Kind
 from app.reports.pages import page_of
-from app.reports.register import COLUMNS, rows_after
+from app.reports.register import register_csv, rows_after
 from app.reports.report import compile_report
-from app.reports.spreadsheets import csv_lines
 from app.reports.typesetting import to_pdf
 from core.requests.tables import UnlearnRequest
 
@@ -39,4 +39,4 @@ def render_report(session: Session, request: UnlearnRequest, kind: Kind, *, as_o
 
 def _as_csv(session: Session, tenant: str, request: UUID) -> bytes:
     rows, _ = rows_after(session, Filters(tenant=tenant, request=request), 0, 1)
-    return "".join(csv_lines(COLUMNS, (row.model_dump(mode="json") for row in rows))).encode()
+    return "".join(register_csv(rows, newest_note(session))).encode()

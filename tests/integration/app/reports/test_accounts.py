@@ -1,5 +1,6 @@
 """What a regulator asks for, from a request that was really published: the same answers in page, PDF and JSON."""
 
+import base64
 import csv
 import io
 import re
@@ -80,6 +81,9 @@ def test_the_newest_signed_checkpoint_rides_in_every_report(published: tuple[Api
     assert newest is not None
     assert api.local.get(f"/unlearn/{done.id}/report.json").json()["accounted"]["checkpoint"] == newest.note
     assert api.local.get("/audit/report.json?model=m").json()["checkpoint"] == newest.note
+    for path in (f"/unlearn/{done.id}/report.csv", "/audit/report.csv?model=m"):
+        cells, *_ = csv.DictReader(io.StringIO(api.local.get(path).text, newline=""))
+        assert base64.b64decode(cells["checkpoint_base64"]).decode() == newest.note
     root = newest.note.splitlines()[2]
     for text in (*page_and_pdf(api, done.id), api.local.get("/audit/report.html?model=m").text):
         assert f"{ORIGIN} {newest.size} {root}".replace(" ", "") in "".join(text.split())
