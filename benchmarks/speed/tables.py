@@ -18,6 +18,8 @@ def render(found: Json) -> str:
         "growth": _growth,
         "cuda": _cuda,
     }
+    measured = {name: facts for name, facts in found.get("about", {}).items() if found.get(name.partition(" of ")[0])}
+    found = {**found, "about": measured}
     return "\n\n".join(make(found[name]) for name, make in makers.items() if found.get(name))
 
 
@@ -69,8 +71,8 @@ def _machine(found: Json) -> str:
 
 
 def _kernels(found: Json) -> str:
-    columns = ("moment", "moment_library", "factor", "factor_library", "solve", "solve_library", "product")
-    columns = (*columns, "eigendecomposition")
+    timed = ("moment", "factor", "solve")
+    columns = [name for each in timed for name in (each, f"{each}_library")] + ["product", "eigendecomposition"]
     rows = [
         [d, *(_seconds(figures[name]) for name in columns)] for d, figures in found.items() if isinstance(figures, dict)
     ]
