@@ -45,7 +45,8 @@ from unlearning.evaluation.over_unlearning import border_samples, over_unlearnin
 from unlearning.evaluation.probes import LinearProbe, fit_probe, probe_accuracy
 from unlearning.evaluation.prototype import Prototyped, prototype_attack
 from unlearning.evaluation.recovery import recovery_measures, recovery_outcomes
-from unlearning.evaluation.relearning import relearned, relearning_measures
+from unlearning.evaluation.relearning import relearned, relearning_course, relearning_measures
+from unlearning.evaluation.relearning_time import RelearningTime, relearning_time_ratio
 from unlearning.evaluation.routing import retained_probabilities, routing_distance, routing_table
 from unlearning.evaluation.siege import Attacker
 from unlearning.evaluation.stages import early_stage, stages
@@ -63,6 +64,7 @@ __all__ = [
     "Prototyped",
     "RandomCopy",
     "Readable",
+    "RelearningTime",
     "Trace",
     "accuracy_among",
     "accuracy_measures",
@@ -110,7 +112,9 @@ __all__ = [
     "recovery_measures",
     "recovery_outcomes",
     "relearned",
+    "relearning_course",
     "relearning_measures",
+    "relearning_time_ratio",
     "reset_head",
     "retain_accuracy_gap",
     "retained_probabilities",

@@ -158,7 +158,7 @@ def recovery_outcomes(
         found += siege.prototype(seed)
     for kind in RELEARNINGS:
         if kind in attacks:
-            found += siege.relearning(kind, steps, watched, orders, seed)
+            found += siege.relearning(kind, steps, watched, orders, seed).outcomes
     return tuple(found)
 
 

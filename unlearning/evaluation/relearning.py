@@ -22,6 +22,7 @@ from unlearning.errors import NonFinite, OptionOutOfRange, ShapeError, UnknownLa
 from unlearning.evaluation.accuracy import predict_logits
 from unlearning.evaluation.measure import Measure
 from unlearning.evaluation.outcomes import Outcome
+from unlearning.evaluation.relearning_time import Course
 from unlearning.modes import device_of
 
 Hits = NDArray[np.bool_]
@@ -131,13 +132,13 @@ def relearning_measures(
         Only the forgotten classes are looked at: a step that throws other classes into them counts as well.
         Training that diverges brings nothing back: accuracy 0 (a masked bias can cause it, see `reset_head`).
     """
-    outcomes = relearning_outcomes(
+    course = relearning_course(
         model, train, test, name=name, at_steps=at_steps, only=only, watched=watched, orders=orders, seed=seed
     )
-    return tuple(outcome.measure() for outcome in outcomes)
+    return tuple(outcome.measure() for outcome in course.outcomes)
 
 
-def relearning_outcomes(
+def relearning_course(
     model: nn.Module,
     train: tuple[Tensor, Any],
     test: tuple[Tensor, Any],
@@ -148,8 +149,8 @@ def relearning_outcomes(
     watched: int = 0,
     orders: int = 1,
     seed: int,
-) -> tuple[Outcome, ...]:
-    """Return what `relearning_measures` measures, sample by sample and order by order.
+) -> Course:
+    """Return what `relearning_measures` measures, sample by sample, order by order and, of the watched, step by step.
 
     Args:
         model: See `relearning_measures`, as for all others.
@@ -164,23 +165,26 @@ def relearning_outcomes(
     """
     inputs, labels = test[0], torch.from_numpy(checked_labels(test[1]))
     wanted = sorted(set(at_steps))
-    looks = wanted if watched == 0 else sorted({*wanted, *range(1, max(wanted, default=0) + 1)})
+    last = max(wanted, default=0)
+    looks = wanted if watched == 0 else sorted({*wanted, *range(1, last + 1)})
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:watched]
     found: dict[int, list[Hits]] = {step: [] for step in wanted}
-    best: list[Hits] = []
+    trails: list[list[Hits]] = []
     for order in range(checked_count("orders", orders)):
         order_seed = int(np.random.SeedSequence([seed, order]).generate_state(1)[0])
-        peak = np.zeros(len(chosen), dtype=bool)
+        trail = []
         for step, trained in relearned(model, *train, at_steps=looks, only=only, seed=order_seed):
             if step in found:
                 found[step].append(_right(trained, inputs, labels))
             if watched and step:
-                peak = max(peak, _right(trained, inputs[chosen], labels[chosen]), key=np.sum)
-        best.append(peak)
+                trail.append(_right(trained, inputs[chosen], labels[chosen]))
+        trails.append(trail)
     outcomes = [Outcome(f"{name}_{step}", np.stack(found[step]), seed) for step in wanted]
+    steps = np.array(trails, dtype=bool).reshape(len(trails), last if watched else 0, len(chosen))
     if watched:
-        outcomes.append(Outcome(f"{name}_best_{wanted[-1]}", np.stack(best), seed))
-    return tuple(outcomes)
+        best = [max(trail, key=np.sum) if len(trail) else np.zeros(len(chosen), dtype=bool) for trail in steps]
+        outcomes.append(Outcome(f"{name}_best_{last}", np.stack(best), seed))
+    return Course(name, tuple(outcomes), chosen.numpy(), steps, seed)
 
 
 def _right(model: nn.Module, inputs: Tensor, labels: Tensor) -> Hits:

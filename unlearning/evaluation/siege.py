@@ -19,7 +19,8 @@ from unlearning.evaluation.neutral import reset_head
 from unlearning.evaluation.outcomes import Outcome, single
 from unlearning.evaluation.probes import Labels, fit_probe
 from unlearning.evaluation.prototype import prototype_attack
-from unlearning.evaluation.relearning import relearning_outcomes
+from unlearning.evaluation.relearning import relearning_course
+from unlearning.evaluation.relearning_time import Course
 from unlearning.evaluation.stages import early_stage
 
 
@@ -155,7 +156,7 @@ class Siege:
         train, test = (self.features, self.labels), (self.test_features, self.y_test)
         return (prototype_attack(head, train, test, self.classes, seed=seed).forgotten,)
 
-    def relearning(self, kind: str, steps: Sequence[int], watched: int, orders: int, seed: int) -> tuple[Outcome, ...]:
+    def relearning(self, kind: str, steps: Sequence[int], watched: int, orders: int, seed: int) -> Course:
         """Return what training brings back; `kind` is one of `recovery.RELEARNINGS`."""
         model = reset_head(self.model, self.last, self.classes) if kind.endswith("after_reset") else self.model
         x, x_test, only = self.x, self.x_test, None
@@ -167,7 +168,7 @@ class Siege:
                 x, x_test = self.features, self.test_features
         train, test = (x, self.labels), (x_test, self.y_test)
         name = f"relearn_{kind}"
-        return relearning_outcomes(
+        return relearning_course(
             model, train, test, name=name, at_steps=steps, only=only, watched=watched, orders=orders, seed=seed
         )
 

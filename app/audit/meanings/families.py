@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from app.audit.meanings.meaning import Group, Meaning
-from app.audit.meanings.recovery import few_shot, relearning
+from app.audit.meanings.recovery import few_shot, relearning, relearning_time, relearning_time_ratio
 
 Find = Callable[[str], Meaning | None]
 SUFFIX = "_forget_accuracy"
@@ -30,6 +30,11 @@ def found_in_family(name: str, find: Find) -> Meaning | None:
 
 def _relearning(match: re.Match[str], _find: Find) -> Meaning:
     return relearning(match["what"], bool(match["reset"]), bool(match["best"]), match["steps"])
+
+
+def _relearning_time(match: re.Match[str], _find: Find) -> Meaning:
+    told = relearning_time_ratio if match["ratio"] else relearning_time
+    return told(match["what"], bool(match["reset"]))
 
 
 def _top_k(match: re.Match[str], find: Find) -> Meaning | None:
@@ -123,6 +128,7 @@ _TOGETHER = {
     "relearn_last_after_reset": (Group.RECOVERY, "What relearning recovers: the last layer alone"),
     "relearn_all_after_reset": (Group.RECOVERY, "What relearning recovers: all weights"),
     "cka_original": (Group.REFERENCE, "Likeness of the features to the original's (CKA)"),
+    "relearning_time": (Group.REFERENCE, "Relearning time beside the reference"),
     "beside_reference": (Group.REFERENCE, "Further distances from the reference"),
 }
 
@@ -139,6 +145,7 @@ _FAMILIES: tuple[tuple[str, Callable[[re.Match[str], Find], Meaning | None]], ..
         rf"relearn_(?P<what>last|all)_(?P<reset>after_reset_)?(?P<best>best_)?(?P<steps>\d+){SUFFIX}",
         _relearning,
     ),
+    (r"relearn_(?P<what>last|all)_(?P<reset>after_reset_)?steps(?P<ratio>_ratio)?", _relearning_time),
     (r"forget_accuracy_top(?P<k>\d+)(_(?P<split>test|train))?", _top_k),
     (r"accuracy_drop_class_(?P<index>\d+)", _class_drop),
     (r"(?P<name>u_lira|rmia)_tpr_at_(?P<rate>1|01)pct_fpr", _hits),

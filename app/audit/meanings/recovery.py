@@ -108,15 +108,47 @@ def few_shot(shots: str) -> Meaning:
     )
 
 
+_LAYERS = {"last": "the last layer alone", "all": "all weights"}
+_RESET = ", its rows of the deleted classes made neutral first"
+
+
 def relearning(what: str, is_reset: bool, best: bool, steps: str) -> Meaning:
     """Accuracy after training: `what` is "last" for the last layer alone, or "all"."""
-    layers = "the last layer alone" if what == "last" else "all weights"
+    layers = _LAYERS[what]
     when = f"at the best of the first {steps} training steps" if best else f"after {steps} training steps"
-    reset = ", its rows of the deleted classes made neutral first" if is_reset else ""
+    reset = _RESET if is_reset else ""
     return _told(
         title=f"What relearning recovers: {layers}, {when}{', after a reset' if is_reset else ''}",
         sentence=f"Share of the deleted classes' test images recognised {when} on {layers}, with images of all "
         f"classes{reset}.",
         retrained="It learns a class it never saw in some steps too, so only the difference from a reference counts.",
+        attack=f"relearning of {layers}",
+    )
+
+
+def relearning_time(what: str, is_reset: bool) -> Meaning:
+    """Steps of training until half is back: `what` is "last" for the last layer alone, or "all"."""
+    layers = _LAYERS[what]
+    return _told(
+        title=f"Training steps until half is back: {layers}{', after a reset' if is_reset else ''}",
+        sentence=f"Steps of training on {layers}, with images of all classes{_RESET if is_reset else ''}, until the "
+        "deleted classes are recognised half as often as the original did; if they never are, the number of steps that "
+        "were made.",
+        direction="higher",
+        retrained="It learns a class it never saw in some steps too, so only the comparison with a reference counts.",
+        attack=f"relearning of {layers}",
+    )
+
+
+def relearning_time_ratio(what: str, is_reset: bool) -> Meaning:
+    """The same as a multiple of the reference's."""
+    layers = _LAYERS[what]
+    return _told(
+        group=Group.REFERENCE,
+        title=f"Relearning time of {layers} beside the reference{', after a reset' if is_reset else ''}",
+        sentence=f"Steps of training on {layers} until half is back, divided by the reference's (the Anamnesis Index): "
+        "below 1 something of the deleted classes was left; if neither came back in the steps that were made, it is 1.",
+        direction="two-sided",
+        retrained="About 1; far above it a model resists, which is a trace too.",
         attack=f"relearning of {layers}",
     )

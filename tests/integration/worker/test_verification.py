@@ -20,6 +20,8 @@ from tests.integration.worker.conftest import ARCHITECTURE, LABELS, NUM_CLASSES,
 from tests.integration.worker.support import add_job, job_of
 from tests.integration.worker.test_pipeline import submit, work
 from worker.pipeline.outputs import Verified
+from worker.pipeline.verification.attacks import RELEARNING_STEPS
+from worker.pipeline.verification.references import RELEARNINGS
 
 COMPARED = Policy(name="compared", version=1, deciding={TestName.PROBE_GAP: Margin(at_most=0.99)})
 """Decides by one difference from the reference, with a margin that any measured one lies in."""
@@ -93,6 +95,11 @@ def test_the_newest_fitting_reference_is_compared_with_and_named(desk: Desk, ret
     scores = [result["measures"][whose]["probe_forget_accuracy"]["value"] for whose in ("unlearned", "reference")]
     assert gap["value"] == pytest.approx(scores[0] - scores[1])
     assert gap["low"] <= gap["value"] <= gap["high"]
+    for attack in RELEARNINGS:
+        ours, theirs = (result["measures"][whose][f"{attack}_steps"] for whose in ("unlearned", "reference"))
+        assert 1 <= ours["low"] <= ours["value"] <= ours["high"] <= RELEARNING_STEPS[-1]
+        ratio = result["measures"]["unlearned"][f"{attack}_steps_ratio"]
+        assert ratio["value"] == pytest.approx(ours["value"] / theirs["value"])
     assert set(result["curves"]["confusion"]) == {"original", "unlearned", "reference"}
 
 

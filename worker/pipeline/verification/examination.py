@@ -148,6 +148,7 @@ def _informing(case: Case, found: dict[str, Findings], deciding: set[TestName]) 
     work.append(partial(ours.take_all, "cka_original", partial(comparisons.likeness, case.pair)))
     if triple is not None:
         work.append(partial(ours.take_all, "beside_reference", partial(references.further, triple)))
+        work.append(partial(ours.take_all, "relearning_time", partial(references.relearning_times, triple)))
         judged = Pair(case.original, triple.reference)
         work += [
             partial(found["reference"].take, name.value, partial(comparisons.TESTS[name], judged))

@@ -17,11 +17,13 @@ from unlearning.evaluation import (
     js_distance,
     linear_cka,
     paired_gap,
+    relearning_time_ratio,
     retain_accuracy_gap,
     routing_distance,
     tow,
 )
 from unlearning.evaluation.outcomes import Outcome
+from unlearning.evaluation.relearning_time import RelearningTime
 from worker.pipeline.verification.comparisons import Pair
 from worker.pipeline.verification.findings import by_name
 from worker.pipeline.verification.outputs import upper_end
@@ -113,6 +115,18 @@ def further(triple: Triple) -> dict[str, Measure]:
     }
 
 
+def relearning_times(triple: Triple) -> dict[str, Measure]:
+    """How many steps of relearning the classes need, as a multiple of the reference's; of the attacks that told."""
+    found = []
+    for attack in RELEARNINGS:
+        ours, theirs = (one.attacked[attack].get() for one in (triple.unlearned, triple.reference))
+        times = [[each for each in side if isinstance(each, RelearningTime)] for side in (ours, theirs)]
+        found += [relearning_time_ratio(one, other) for one, other in zip(*times, strict=True)]
+    return by_name(found)
+
+
+RELEARNINGS = ("relearn_last_after_reset", "relearn_all_after_reset")
+
 _GAPS: dict[TestName, tuple[str, str]] = {
     TestName.PROBE_GAP: ("probe", "probe"),
     TestName.EARLY_PROBE_GAP: ("early_probe", "early_probe"),
@@ -145,7 +159,7 @@ def _both(triple: Triple, split: str, classes: list[int]) -> tuple[Hits, Hits]:
 
 
 def _outcome(subject: Subject, attack: str, outcome: str) -> Outcome:
-    found = {each.name: each for each in subject.attacked[attack].get()}
+    found = {each.name: each for each in subject.attacked[attack].get() if isinstance(each, Outcome)}
     if outcome not in found:
         raise EmptySide(outcome.replace("_", " "))
     return found[outcome]

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unlearning.evaluation import Readable, readable_information
-from unlearning.evaluation.outcomes import Outcome
 from worker.pipeline.data import Images
-from worker.pipeline.verification.attacks import ATTACKS
+from worker.pipeline.verification.attacks import ATTACKS, Found
 from worker.pipeline.verification.once import Once
 from worker.pipeline.verification.scene import Scene
 from worker.progress import Progress
@@ -97,7 +96,7 @@ class Subject:
             for place, features in held.items()
         }
 
-    def _attacked(self, name: str) -> tuple[Outcome, ...]:
+    def _attacked(self, name: str) -> tuple[Found, ...]:
         return ATTACKS[name](self.siege.get(), self.original_siege.get(), self.scene.deletion.seed)
 
 

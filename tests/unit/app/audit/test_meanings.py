@@ -31,6 +31,7 @@ MEASURED = [
     *(f"few_shot_{shots}{end}" for shots in SHOTS for end in ("_forget_accuracy", "_gap", "")),
     *(f"relearn_{kind}_{STEPS}_forget_accuracy" for kind in RELEARNINGS),
     *(f"relearn_{kind}_best_{STEPS}_gap" for kind in RELEARNINGS),
+    *(f"relearn_{kind}_steps{end}" for kind in RELEARNINGS for end in ("", "_ratio")),
     *(
         "prototype_retain_accuracy_drop",
         "activation_distance",
@@ -52,6 +53,7 @@ TOGETHER = (
     "confidence",
     "cka_original",
     "beside_reference",
+    "relearning_time",
     "few_shot",
     "relearn_last_after_reset",
 )
