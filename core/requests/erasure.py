@@ -191,6 +191,7 @@ def _erase(session: Session, request: UnlearnRequest, *, actor: str, why: str) -
         if one.problem is not None:
             kept: dict[str, Any] = {name: one.problem[name] for name in ("slug", "title") if name in one.problem}
             one.problem = kept | {"detail": "Erased with the request's personal data."}
+            one.revision += 1
     job.revision += 1
     session.flush()
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.job_id == job.id))

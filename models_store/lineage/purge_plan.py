@@ -26,6 +26,8 @@ from models_store.tables import Dataset, ForgottenClass, Model, ModelVersion, Re
 Kind = Literal["version", "refused-upload", "rejected-candidate", "reference", "shadow-record", "prototypes", "images"]
 WORKING = (JobKind.UNLEARN, JobKind.RETRAIN, JobKind.SHADOW, JobKind.AUDIT, JobKind.REPLAY)
 OPEN = (JobState.QUEUED, JobState.RUNNING)
+_TRAINED_ON = Job.spec["dataset"].as_string()
+"""The data set's name in the spec of a training; until that has made a reference nothing else tells of it."""
 
 
 @dataclass(frozen=True)
@@ -239,17 +241,23 @@ def _datasets(session: Session, tenant: str, models: set[str], model_ids: set[in
         UnlearnRequest.tenant == tenant, UnlearnRequest.model_name.in_(models)
     )
     compared = select(Reference.dataset_id).where(Reference.model_id.in_(model_ids))
-    query = select(Dataset).where(Dataset.tenant == tenant, Dataset.name.in_(asked) | Dataset.id.in_(compared))
+    trained = select(_TRAINED_ON).where(Job.kind == JobKind.RETRAIN, Job.model_id.in_(model_ids))
+    named = Dataset.name.in_(asked) | Dataset.name.in_(trained) | Dataset.id.in_(compared)
+    query = select(Dataset).where(Dataset.tenant == tenant, named)
     return list(session.execute(query.order_by(Dataset.id)).scalars())
 
 
 def _worked_on_with(session: Session, dataset: Dataset) -> list[Model]:
-    """Every model of which a request or a reference named the data set."""
+    """Every model of which a request, a reference or a training named the data set."""
     asked = select(UnlearnRequest.model_name).where(
         UnlearnRequest.tenant == dataset.tenant, UnlearnRequest.dataset_name == dataset.name
     )
     compared = select(Reference.model_id).where(Reference.dataset_id == dataset.id)
-    query = select(Model).where(Model.tenant == dataset.tenant, Model.name.in_(asked) | Model.id.in_(compared))
+    trained = select(Job.model_id).where(
+        Job.tenant == dataset.tenant, Job.kind == JobKind.RETRAIN, dataset.name == _TRAINED_ON
+    )
+    named = Model.name.in_(asked) | Model.id.in_(trained) | Model.id.in_(compared)
+    query = select(Model).where(Model.tenant == dataset.tenant, named)
     return list(session.execute(query.order_by(Model.id)).scalars())
 
 

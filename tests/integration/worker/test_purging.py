@@ -14,8 +14,9 @@ from sqlalchemy import select, update
 from core.clock import database_now
 from core.ledger.tables import LedgerEntry
 from core.requests import claims
+from core.requests.repository import enqueue
 from core.requests.tables import Job, UnlearnRequest
-from core.states import JobState, VersionState
+from core.states import JobKind, JobState, VersionState
 from models_store.lineage.consequences import consequences_of
 from models_store.registry import add_version
 from models_store.storage import LocalStorage
@@ -270,3 +271,32 @@ def test_an_open_job_of_the_model_keeps_what_it_may_need(desk: Desk) -> None:
     assert result is not None
     assert outcomes(result)["version"] == outcomes(result)["images"] == {"stays"}
     assert all("is not final" in one["why"] for one in result["targets"] if one["outcome"] == "stays")
+
+
+@on_both
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.FAILED])
+def test_images_that_only_a_training_has_named_are_found(desk: Desk, state: JobState) -> None:
+    request = deleted(desk)
+    with desk.database.writing() as session:
+        # No request and no reference names it any more.
+        session.execute(update(Dataset).values(name="photos"))
+        model_id = session.execute(select(Model.id).where(Model.name == "digits")).scalar_one()
+    api = api_of(desk)
+    purge = ask(api, request)
+    api.resources.close()
+    lease = claim(desk)
+    with desk.database.writing() as session:
+        spec = {"dataset": "photos"}
+        job = enqueue(session, JobKind.RETRAIN, tenant="t", actor="key:test", spec=spec, max_attempts=1)
+        session.flush()
+        session.execute(update(Job).where(Job.id == job.id).values(model_id=model_id, state=state))
+    work(desk, lease)
+    result = job_of(desk.database, purge).result
+    assert result is not None
+    whys = {one["why"] for one in result["targets"] if one["kind"] == "images"}
+    if state == JobState.QUEUED:
+        assert outcomes(result)["images"] == {"stays"}
+        assert whys == {f"a job of kind retrain is not final ({job.id})"}
+    else:
+        assert outcomes(result)["images"] == {"removed"}
+        assert FORGOTTEN not in set(arrays(desk, "train")[1])

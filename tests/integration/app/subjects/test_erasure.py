@@ -87,12 +87,14 @@ def look_behind_glass(api: Api, job_id: UUID) -> None:
         session.add(BrokenGlass(entry=2, reason=GLASS, **common))
 
 
-def fail_a_replay(api: Api, job_id: UUID, problem: dict[str, str]) -> None:
+def fail_a_replay(api: Api, job_id: UUID, problem: dict[str, str]) -> UUID:
     """A job that belongs to the request, and names a folder of its data set in what went wrong."""
-    common: dict[str, Any] = {"tenant": "default", "actor": "test", "spec": {}, "max_attempts": 1}
+    spec = {"request": str(job_id)}
+    common: dict[str, Any] = {"tenant": "default", "actor": "test", "spec": spec, "max_attempts": 1}
     with api.database.writing() as session:
         replay = enqueue(session, JobKind.REPLAY, parent=job_id, **common)
         replay.state, replay.problem = JobState.FAILED, problem
+        return replay.id
 
 
 def key_of(api: Api, job_id: UUID) -> bytes:
@@ -141,6 +143,21 @@ def test_without_the_key_nobody_can_link_the_ledger_and_every_proof_still_verifi
         findings += check(api.local.get(f"/audit/proof/inclusion?index={entry['seq']}").content, trust)
     findings += check(api.local.get(f"/audit/proof/consistency?from={len(leaves)}").content, trust)
     assert all(finding.holds for finding in findings), findings
+
+
+def test_whoever_polls_a_job_of_the_request_is_told_that_it_was_erased(api: Api) -> None:
+    problem = {"slug": "unknown-dataset-label", "title": "Unknown label", "detail": f"Expected a label, got {LABEL!r}."}
+    job_id = submit(api, asked())
+    end(api, problem=problem)
+    url = f"/unlearn/{job_id}/replays/{fail_a_replay(api, job_id, problem)}"
+    told = api.local.get(url)
+    assert LABEL in told.text
+    known = {"If-None-Match": told.headers["ETag"]}
+    assert api.local.get(url, headers=known).status_code == 304
+    erase(api)
+    answer = api.local.get(url, headers=known)
+    assert answer.status_code == 200
+    assert LABEL not in answer.text
 
 
 def test_where_a_class_is_a_person_her_name_leaves_the_label_list_too(api: Api) -> None:
