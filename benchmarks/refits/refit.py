@@ -54,15 +54,22 @@ class VariedRefit(Refit):
         if self._variation.is_zero:
             gone = torch.zeros_like(gone)
         if self._variation.keeps_residual:
-            own = self._outputs(layer).view_as(given)[num_retain:]
+            own = self._outputs(layer, self._variation.explained).view_as(given)[num_retain:]
             gone = gone + own - own.mean(dim=(0, 1) if gone.shape[1] == 1 else 0, keepdim=True)
         given[num_retain:] = gone
         return goals
 
-    def _outputs(self, layer: Layer) -> Tensor:
-        """Return what the layer gives now, (n, m)."""
-        bias = bias_of(self._work, layer)
-        products = self._passes.rows(layer).transpose(0, 1) @ at_least_single(read_rows(self._work, layer)).mT
+    def _outputs(self, layer: Layer, explained: float | None) -> Tensor:
+        """Return what the layer gives now, (n, m); of its inputs only what the retained ones explain, if asked for."""
+        bias, weight = bias_of(self._work, layer), at_least_single(read_rows(self._work, layer))
+        rows = self._passes.rows(layer)
+        if explained is not None:
+            # Inputs that map to themselves as far as retained rows ask for it, and to 0 otherwise.
+            kept = rows[: len(rows) * (len(self._samples) - self._samples.num_forget) // len(self._samples)]
+            even = torch.full((len(kept),), 1.0 / len(kept))
+            goals = (kept.transpose(0, 1) @ weight.mT).transpose(0, 1)
+            weight = refitted(torch.zeros_like(weight), kept, goals, even.to(kept), explained)
+        products = rows.transpose(0, 1) @ weight.mT
         return products.transpose(0, 1).flatten(1) + (0 if bias is None else bias[1])
 
     def _fit(self, layer: Layer) -> dict[str, Tensor]:

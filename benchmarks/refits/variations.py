@@ -39,6 +39,7 @@ class Variation:
         shares: How a forgotten image's classes are weighed in the targets of hidden layers.
         is_zero: Hidden targets of forgotten images are 0, where the projection would send them.
         keeps_residual: Forgotten images keep what distinguishes each of them from the mean of all forgotten ones.
+        explained: Of that, only what retained inputs explain: a ridge, as a share of their mean square; None for all.
         after_activation: Means are made of what leaves the layer's norm and ReLU, and brought back before them.
     """
 
@@ -51,6 +52,7 @@ class Variation:
     shares: Shares = as_they_are
     is_zero: bool = False
     keeps_residual: bool = False
+    explained: float | None = None
     after_activation: bool = False
 
     @property
@@ -70,6 +72,15 @@ VARIATIONS = {
     "zero_targets": Variation("forgotten rows to 0, as the projection", is_zero=True),
     "uniform_targets": Variation("forgotten rows to the mean of all retained", shares=uniform),
     "keep_residual": Variation("own deviation from the class mean kept", keeps_residual=True),
+    "sharp_residual": Variation(
+        "shares p^3, own deviation from the class mean kept", shares=sharpened, keeps_residual=True
+    ),
+    "sharp_explained": Variation(
+        "shares p^3, own deviation kept as far as retained inputs explain it",
+        shares=sharpened,
+        keeps_residual=True,
+        explained=0.1,
+    ),
     "sharp": Variation("shares p^3", shares=sharpened),
     "activations": Variation("means after the activation", after_activation=True),
     "activations_sharp": Variation("shares p^3, means after the activation", shares=sharpened, after_activation=True),

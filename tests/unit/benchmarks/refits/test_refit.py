@@ -79,6 +79,18 @@ def test_targets_are_what_the_variations_say() -> None:
     torch.testing.assert_close(active, given[:40].relu().mean(0).expand(12, -1), atol=1e-5, rtol=0)
 
 
+def test_a_deviation_is_kept_as_far_as_retained_inputs_explain_it() -> None:
+    plain, kept = targets()[HIDDEN][40:], targets(keeps_residual=True)[HIDDEN][40:]
+    all_of_it = targets(keeps_residual=True, explained=1e-7)[HIDDEN][40:]
+    none_of_it = targets(keeps_residual=True, explained=1e7)[HIDDEN][40:]
+    some = targets(keeps_residual=True, explained=1.0)[HIDDEN][40:]
+
+    # 40 retained rows span all 24 inputs of the layer, so a small ridge keeps everything.
+    torch.testing.assert_close(all_of_it, kept, atol=1e-3, rtol=0)
+    torch.testing.assert_close(none_of_it, plain, atol=1e-4, rtol=0)
+    assert 0 < (some - plain).norm() < (kept - plain).norm()
+
+
 def test_an_activations_inverse_gives_the_activation_back() -> None:
     model, a = network(), normal(5, 6).relu()
     found = Activation.after(model, find_layers(model, GIVEN["retain"][0][:2]).layers[0])
