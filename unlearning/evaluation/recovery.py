@@ -158,7 +158,8 @@ def recovery_outcomes(
         found += siege.prototype(seed)
     for kind in RELEARNINGS:
         if kind in attacks:
-            found += siege.relearning(kind, steps, watched, orders, seed).outcomes
+            course = siege.relearning(kind, steps, watched, orders, seed)
+            found += (*course.outcomes, *course.best)
     return tuple(found)
 
 

@@ -135,7 +135,7 @@ def relearning_measures(
     course = relearning_course(
         model, train, test, name=name, at_steps=at_steps, only=only, watched=watched, orders=orders, seed=seed
     )
-    return tuple(outcome.measure() for outcome in course.outcomes)
+    return tuple(outcome.measure() for outcome in (*course.outcomes, *course.best))
 
 
 def relearning_course(
@@ -179,12 +179,11 @@ def relearning_course(
             if watched and step:
                 trail.append(_right(trained, inputs[chosen], labels[chosen]))
         trails.append(trail)
-    outcomes = [Outcome(f"{name}_{step}", np.stack(found[step]), seed) for step in wanted]
+    outcomes = tuple(Outcome(f"{name}_{step}", np.stack(found[step]), seed) for step in wanted)
     steps = np.array(trails, dtype=bool).reshape(len(trails), last if watched else 0, len(chosen))
-    if watched:
-        best = [max(trail, key=np.sum) if len(trail) else np.zeros(len(chosen), dtype=bool) for trail in steps]
-        outcomes.append(Outcome(f"{name}_best_{last}", np.stack(best), seed))
-    return Course(name, tuple(outcomes), chosen.numpy(), steps, seed)
+    peaks = [max(trail, key=np.sum) if len(trail) else np.zeros(len(chosen), dtype=bool) for trail in steps]
+    best = (Outcome(f"{name}_best_{last}", np.stack(peaks), seed),) if watched else ()
+    return Course(name, outcomes, best, chosen.numpy(), steps, seed)
 
 
 def _right(model: nn.Module, inputs: Tensor, labels: Tensor) -> Hits:

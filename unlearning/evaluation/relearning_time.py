@@ -28,7 +28,8 @@ class Course:
 
     Attributes:
         name: Name of the attack.
-        outcomes: All test samples at the steps asked for; of watched samples also those at their best step.
+        outcomes: All test samples at the steps asked for.
+        best: The watched samples at their best step; nothing where none are watched.
         watched: Indices of the watched test samples (m,).
         steps: Was each of them right after step 1, 2, ...? bool (orders, steps, m).
         seed: Seed of orders and watched samples.
@@ -36,6 +37,7 @@ class Course:
 
     name: str
     outcomes: tuple[Outcome, ...]
+    best: tuple[Outcome, ...]
     watched: NDArray[np.int64]
     steps: NDArray[np.bool_]
     seed: int
