@@ -3,7 +3,8 @@
 Numbers come from the papers and their published code, the number of steps brought down to what a few images (digits) or
 a CPU (CIFAR-10) bear. Learning rates of the digits, and the scale of the noise, are those that `compare.py --search`
 finds best on training images of other classes and another original than the tables': the largest score, and of equal
-ones the rate in the middle. No test image chose anything.
+ones the rate in the middle. No test image chose anything, but for one
+thing: UNSIR's rate on CIFAR-10 is a published one that replaced another published one, with which the network was lost.
 """
 
 from collections.abc import Iterable
@@ -93,7 +94,8 @@ def cifar10() -> dict[str, Baseline]:
         Baseline("scrub", "training", scrub, scrubbing),
         Baseline("ssd", "closed form", ssd, Dampening()),
         Baseline("salun", "training", salun, Saliency(Descent(5, 0.013, 128))),
-        Baseline("unsir", "training", unsir, _unsir(0.02, batch_size=256, noise=256, copies=20)),
+        # The rate of Kodge et al.'s comparison on this network: at the 0.02 of its own paper nothing was left of it.
+        Baseline("unsir", "training", unsir, _unsir(2e-4, batch_size=256, noise=256, copies=20)),
         Baseline("eu_k", "training", eu_k, LastLayers(Descent(5, 0.01, 128), k=5)),
         Baseline("cf_k", "training", cf_k, LastLayers(Descent(5, 0.01, 128), k=5)),
         *_without_gradient(),
