@@ -2,6 +2,8 @@
 
 import os
 import platform
+import resource
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,12 @@ def describe(device: torch.device, *, seed: int) -> dict[str, Any]:
         "platform": f"{platform.system()}-{platform.machine()}",
         "processor": _processor(),
     }
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process had resident so far; of a job's own process, what the job needed."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # getrusage(2): kilobytes, but bytes on macOS
 
 
 def _processor() -> str:

@@ -8,6 +8,7 @@ from app.audit.schemas import CostLine
 WORDS = {
     "seconds": "Deletion",
     "samples": "Images used by the deletion",
+    "peak_memory_bytes": "Most memory of the process until the weights were made, bytes",
     "verification_seconds": "Verification",
     "verification_samples": "Images used by the verification",
     "retrain_seconds": "Retraining the reference, here",

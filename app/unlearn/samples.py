@@ -98,7 +98,13 @@ def _refuse_labels(only_in_dataset: Sequence[str], only_in_model: Sequence[str])
 
 
 def refuse_few_samples(
-    counts: Counts, policy: Policy, forget: Sequence[int], retain: Sequence[int], *, also_erased: Sequence[int] = ()
+    counts: Counts,
+    policy: Policy,
+    forget: Sequence[int],
+    retain: Sequence[int],
+    *,
+    also_erased: Sequence[int] = (),
+    gone: Sequence[int] = (),
 ) -> None:
     """Refuse what could not be erased or verified for want of images.
 
@@ -108,6 +114,7 @@ def refuse_few_samples(
         forget: classes the request names, in its order.
         retain: classes that stay.
         also_erased: classes deleted before that the base holds nevertheless; they are erased again.
+        gone: classes deleted before; they are verified again as far as there are images of them left.
 
     Raises:
         TooFewSamples: naming the first class, split, count and limit that do not fit.
@@ -117,9 +124,10 @@ def refuse_few_samples(
         pointer = pointers.get(index, "#/dataset")
         _expect(counts.of("train", index), MIN_TRAIN, "train", pointer, class_index=index)
         _expect(counts.of("test", index), MIN_TEST, "test", pointer, class_index=index)
+    # Each class is judged alone: the others may not make up for its want of images.
     for split, limit in (("train", policy.fewest_train_images()), ("test", policy.fewest_test_images())):
-        together = sum(counts.of(split, index) for index in forget)
-        _expect(together, limit, split, "#/classes", class_indices=list(forget))
+        for index in (*forget, *also_erased, *(index for index in gone if counts.of(split, index))):
+            _expect(counts.of(split, index), limit, split, pointers.get(index, "#/dataset"), class_index=index)
     for index in retain:
         _expect(counts.of("train", index), 1, "train", "#/dataset", class_index=index)
         if TestName.WORST_CLASS_DROP in policy.deciding:
@@ -128,12 +136,11 @@ def refuse_few_samples(
     _expect(together, policy.fewest_retained_test_images(), "test", "#/dataset", retained=len(retain))
 
 
-def _expect(count: int, limit: int, split: str, pointer: str, **which: int | list[int]) -> None:
+def _expect(count: int, limit: int, split: str, pointer: str, **which: int) -> None:
     if count < limit:
-        whose = "the classes to delete"
         if "class_index" in which:
             whose = f"class index {which['class_index']}"
-        elif "retained" in which:
+        else:
             whose = f"the {which['retained']} classes that stay"
         msg = f"Expected at least {limit} {split} images of {whose}, got {count}."
         raise TooFewSamples(msg, pointer=pointer, split=split, count=count, limit=limit, **which)

@@ -79,7 +79,8 @@ def submit(session: Session, who: Caller, body: UnlearnIn, settings: Settings) -
     counts = count_images(dataset, model, forgotten)
     also_erased = sorted(forgotten - set(base.forgotten))
     retained = _retained(model, forgotten | set(indices))
-    refuse_few_samples(counts, policy, indices, retained, also_erased=also_erased)
+    gone = sorted(forgotten & set(base.forgotten))
+    refuse_few_samples(counts, policy, indices, retained, also_erased=also_erased, gone=gone)
     spec = UnlearnSpec(
         model=model.name,
         version=body.version,

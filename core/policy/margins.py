@@ -16,6 +16,8 @@ from core.errors import Invalid
 from core.policy.catalogue import TESTS, Scale, Side, TestName, Tier
 
 Z_SQUARED = 1.959964**2
+CLOSEST = 1e-6
+"""How near to the end of its range a margin may lie: a share this small would take millions of images to show."""
 
 
 class LooserThreshold(Invalid):
@@ -135,7 +137,7 @@ class Policy(BaseModel):
         # With no error in n images the Wilson interval's upper end is z^2 / (n + z^2) (Wilson 1927); the narrowest
         # margin sets n. Differences have no such bound: an unlearned model may be better than what it is compared with.
         margins = (self.deciding[name].at_most for name in shares if name in self.deciding)
-        limits = [limit for limit in margins if limit is not None and limit > 0]
+        limits = [max(CLOSEST, limit) for limit in margins if limit is not None and limit > 0]
         return max((int(-(-Z_SQUARED * (1 - limit) // limit)) for limit in limits), default=1)
 
 
@@ -167,8 +169,8 @@ def _fault(name: TestName, scale: Scale, margin: Margin) -> str | None:
         return f"Expected only {needed} for {name} ({scale.kind}, {better}), got {got}."
     for side, value in given.items():
         # At its very end no interval fits, because each has a width, or every interval does.
-        if not scale.lowest < value < scale.highest:
-            return f"Expected {side} {_inside(scale)} for {name} ({scale.kind}), got {value:g}."
+        if not scale.lowest + CLOSEST <= value <= scale.highest - CLOSEST:
+            return f"Expected {side} {_inside(scale)} by {CLOSEST:g} or more for {name} ({scale.kind}), got {value:g}."
     low, high = given.get("at_least", -math.inf), given.get("at_most", math.inf)
     if low >= high:
         return f"Expected at_least below at_most for {name}, got {low:g} twice: an interval has a width."

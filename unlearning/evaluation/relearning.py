@@ -170,29 +170,30 @@ def relearning_course(
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:watched]
     found: dict[int, list[Hits]] = {step: [] for step in wanted}
     trails: list[list[Hits]] = []
+    is_finite = True
+
+    def look(trained: nn.Module, x: Tensor, y: Tensor) -> Hits:
+        nonlocal is_finite
+        try:
+            right: Hits = (predict_logits(trained, x).argmax(dim=1) == y).numpy()
+        except NonFinite:
+            is_finite, right = False, np.zeros(len(y), dtype=bool)
+        return right
+
     for order in range(checked_count("orders", orders)):
         order_seed = int(np.random.SeedSequence([seed, order]).generate_state(1)[0])
         trail = []
         for step, trained in relearned(model, *train, at_steps=looks, only=only, seed=order_seed):
             if step in found:
-                found[step].append(_right(trained, inputs, labels))
+                found[step].append(look(trained, inputs, labels))
             if watched and step:
-                trail.append(_right(trained, inputs[chosen], labels[chosen]))
+                trail.append(look(trained, inputs[chosen], labels[chosen]))
         trails.append(trail)
     outcomes = tuple(Outcome(f"{name}_{step}", np.stack(found[step]), seed) for step in wanted)
     steps = np.array(trails, dtype=bool).reshape(len(trails), last if watched else 0, len(chosen))
     peaks = [max(trail, key=np.sum) if len(trail) else np.zeros(len(chosen), dtype=bool) for trail in steps]
     best = (Outcome(f"{name}_best_{last}", np.stack(peaks), seed),) if watched else ()
-    return Course(name, outcomes, best, chosen.numpy(), steps, seed)
-
-
-def _right(model: nn.Module, inputs: Tensor, labels: Tensor) -> Hits:
-    try:
-        logits = predict_logits(model, inputs)
-    except NonFinite:
-        return np.zeros(len(labels), dtype=bool)
-    right: Hits = (logits.argmax(dim=1) == labels).numpy()
-    return right
+    return Course(name, outcomes, best, chosen.numpy(), steps, seed, is_finite)
 
 
 def _trained(model: nn.Module, only: Collection[str] | None) -> list[nn.Parameter]:

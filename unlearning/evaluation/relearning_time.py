@@ -33,6 +33,8 @@ class Course:
         watched: Indices of the watched test samples (m,).
         steps: Was each of them right after step 1, 2, ...? bool (orders, steps, m).
         seed: Seed of orders and watched samples.
+        is_finite: Whether the outputs stayed finite whenever they were looked at. Where they did not, training
+            diverged, and that nothing came back says nothing of what was there.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Course:
     watched: NDArray[np.int64]
     steps: NDArray[np.bool_]
     seed: int
+    is_finite: bool
 
     def time(self, before: NDArray[np.bool_]) -> RelearningTime | None:
         """Return how long the classes took to come back.

@@ -1,6 +1,6 @@
 """Images on their way into the network: batches made when they are needed, and the slice set aside for choosing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,11 +111,8 @@ def at_most(images: Images, *, num_classes: int, seed: int) -> Images:
     """A data set's own validation split, thinned class by class to about `MAX_VALIDATION`."""
     if len(images) <= MAX_VALIDATION:
         return images
-    rng = np.random.default_rng([seed, _VALIDATION_STREAM])
-    most = max(1, MAX_VALIDATION // num_classes)
-    pools = [np.flatnonzero(images.labels == index) for index in range(num_classes)]
-    kept = [pool if len(pool) <= most else rng.choice(pool, most, replace=False) for pool in pools]
-    return images.subset(np.sort(np.concatenate(kept)).astype(np.int64))
+    each = max(1, MAX_VALIDATION // num_classes)
+    return _evenly(images, range(num_classes), each, [seed, _VALIDATION_STREAM])
 
 
 def attackers(images: Images, *, forget: list[int], num_classes: int, seed: int) -> Images:
@@ -131,14 +128,23 @@ def attackers(images: Images, *, forget: list[int], num_classes: int, seed: int)
 
 
 def attacked(images: Images, *, forget: list[int], seed: int) -> Images:
-    """Test images of the forgotten classes that the attacks are judged by."""
-    return _some(images.of_classes(forget), _room(images, MAX_ATTACKED), [seed, _ATTACKED_STREAM])
+    """Test images of the forgotten classes that the attacks are judged by, as many of each as there is room for."""
+    each = max(1, _room(images, MAX_ATTACKED) // max(1, len(forget)))
+    return _evenly(images, forget, each, [seed, _ATTACKED_STREAM])
 
 
 def beside(images: Images, *, forget: list[int], seed: int) -> Images:
     """Test images of the retained classes that tell whether a model still works."""
     kept = images.subset(np.flatnonzero(~np.isin(images.labels, forget)))
     return _some(kept, MAX_BESIDE, [seed, _BESIDE_STREAM])
+
+
+def _evenly(images: Images, classes: Iterable[int], each: int, seed: list[int]) -> Images:
+    """A random choice of `each` images of every class, in their old order; all of a class if it has no more."""
+    rng = np.random.default_rng(seed)
+    pools = [np.flatnonzero(images.labels == index) for index in classes]
+    kept = [pool if len(pool) <= each else rng.choice(pool, each, replace=False) for pool in pools]
+    return images.subset(np.sort(np.concatenate(kept)).astype(np.int64))
 
 
 def _some(images: Images, count: int, seed: list[int]) -> Images:

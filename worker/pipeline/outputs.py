@@ -56,6 +56,8 @@ class Erased(Output):
     environment: dict[str, Any]
     prototypes: str | None = None
     """Digest of what is kept of the classes to recognise them by, if the operator allows that."""
+    peak_memory_bytes: int | None = None
+    """Of the job's process until the weights were made; unknown of records that older workers left."""
 
     def blobs(self) -> tuple[str, ...]:
         return (self.sha256,)

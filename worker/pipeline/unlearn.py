@@ -7,7 +7,7 @@ from typing import Any
 from models_store.storage import StoredBlob
 from models_store.weights import iterate_state
 from unlearning import Erasure
-from worker.environment import describe
+from worker.environment import describe, peak_memory_bytes
 from worker.guarding.prototypes import MAX_BYTES, Prototypes
 from worker.pipeline.context import Context
 from worker.pipeline.methods import Made, method_of, sides_of
@@ -33,6 +33,7 @@ def run(context: Context) -> Erased:
         ],
         samples={name: len(images) for name, images in counted.items()},
         environment=describe(context.device, seed=context.spec.seed),
+        peak_memory_bytes=peak_memory_bytes(),
         prototypes=_prototypes(context),
     )
 

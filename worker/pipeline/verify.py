@@ -103,6 +103,7 @@ def _cost(context: Context, scene: Scene, examined: Examined, chosen: Chosen | N
     cost = {
         "seconds": context.seconds.get("unlearn"),
         "samples": sum(context.erased.samples.values()),
+        "peak_memory_bytes": context.erased.peak_memory_bytes,
         "verification_seconds": examined.seconds,
         "verification_samples": scene.looked.counts,
     }

@@ -1,10 +1,9 @@
-"""What counts as forgotten: classes deleted long ago may not water down the ones that are deleted now."""
+"""What counts as forgotten: no class may water down another, whether both go now or one went long ago."""
 
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +50,21 @@ def test_a_class_that_is_still_known_is_not_hidden_by_classes_deleted_before() -
 
 def test_a_class_deleted_before_that_comes_back_shows() -> None:
     measure = found(forget=[3, 4], erase=[4], knows=[0, 3, 5])["forget_accuracy_test"]
-    assert (measure["value"], measure["n"]) == (0.5, 2 * EACH)
+    assert (measure["value"], measure["n"]) == (1.0, EACH)
+
+
+def test_one_of_several_classes_deleted_at_once_is_not_hidden_by_the_others() -> None:
+    measures = found(forget=[1, 2, 3, 4], erase=[1, 2, 3, 4], knows=[0, 2, 5])
+    for split in ("test", "train"):
+        measure = measures[f"forget_accuracy_{split}"]
+        assert (measure["value"], measure["n"]) == (1.0, EACH)
+
+
+def test_a_class_deleted_before_need_not_have_images_any_more() -> None:
+    measures = found(forget=[3, 4], erase=[4], knows=[0, 5], without=3)
+    for name in ("forget_accuracy_test", "forget_accuracy_train"):
+        assert (measures[name]["value"], measures[name]["n"]) == (0.0, EACH)
+    assert "problem" not in measures["membership_auc"]
 
 
 def test_a_class_without_images_is_no_evidence_even_if_others_have_some() -> None:
@@ -59,10 +72,3 @@ def test_a_class_without_images_is_no_evidence_even_if_others_have_some() -> Non
     for name in ("forget_accuracy_test", "forget_accuracy_train", "membership_auc"):
         assert measures[name]["value"] is None
         assert "Expected at least one sample" in measures[name]["problem"]
-
-
-@pytest.mark.parametrize(("forget", "erase", "groups"), [([4], [4], [[4]]), ([3, 4], [4], [[4], [3, 4]])])
-def test_the_present_job_is_looked_at_on_its_own_and_with_the_past(
-    forget: list[int], erase: list[int], groups: list[list[int]]
-) -> None:
-    assert Deletion(forget, erase, NUM_CLASSES, seed=0).groups == groups

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from unlearning.errors import NonFinite
 from unlearning.evaluation import zero_bias
 from unlearning.evaluation.aligned import Alignment, aligned_layer_back, fit_alignment
 from unlearning.evaluation.few_shot import few_shot_outcomes
@@ -67,6 +68,9 @@ def _prototype(siege: Siege, _original: Siege, seed: int) -> tuple[Found, ...]:
 
 def _relearn(siege: Siege, original: Siege, seed: int, kind: str) -> tuple[Found, ...]:
     course = siege.relearning(kind, RELEARNING_STEPS, RELEARNING_WATCHED, 1, seed)
+    if not course.is_finite:
+        # Training that diverged brought nothing back, whatever was there: no evidence of forgetting.
+        raise NonFinite("the outputs after relearning")
     time = course.time((original.test.logits.argmax(dim=1) == original.y_test).numpy())
     return course.outcomes if time is None else (*course.outcomes, time)
 

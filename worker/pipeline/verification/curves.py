@@ -83,6 +83,7 @@ def _layers(subjects: Subjects) -> list[dict[str, Any]]:
     before, after = (subjects[name].model.state_dict() for name in ("original", "unlearned"))
     found = []
     for edit in edits(before, after, largest_side=LARGEST_SIDE):
-        layer = {"layer": edit.name, "relative_change": edit.relative_change}
-        found.append(layer if edit.spectral_norm is None else layer | {"spectral_norm": edit.spectral_norm})
+        layer = {"layer": edit.name, "relative_change": edit.relative_change, "changed": edit.changed}
+        sizes = {"spectral_norm": edit.spectral_norm, "effective_rank": edit.effective_rank}
+        found.append(layer | {name: size for name, size in sizes.items() if size is not None})
     return found

@@ -164,7 +164,8 @@ def _of_one(case: Case, whose: str, findings: Findings) -> list[Action]:
     work += [partial(findings.take, name, partial(test, subject)) for name, test in outputs.INFORMING.items()]
     work += [partial(findings.take_all, name, partial(t, subject)) for name, t in outputs.INFORMING_TOGETHER.items()]
     if subject.scene.deletion.num_classes > outputs.TOP:
-        work.append(partial(findings.take, "forget_accuracy_top5", partial(outputs.top_forget_accuracy, subject)))
+        for split, name in (("test", "forget_accuracy_top5"), ("train", "forget_accuracy_top5_train")):
+            work.append(partial(findings.take, name, partial(outputs.top_forget_accuracy, subject, split)))
     near = partial(outputs.nearest_accuracy, subject, case.original)
     work.append(partial(findings.take, "nearest_class_accuracy", near))
     attacks = [name for name in ATTACKS if whose != "original" or name not in DEAREST]

@@ -1,9 +1,10 @@
 """Do the labels of the data set fit the original? If not, no measure made with them says anything."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unlearning.errors import UnlearningError
-from unlearning.evaluation import confusion_matrix, mean_of_shares
+from unlearning.evaluation import confusion_matrix, mean_of_shares, wilson_interval
 from worker.pipeline.verification.subject import Subject
 
 
@@ -12,9 +13,14 @@ def why_unfit(original: Subject) -> str | None:
 
     The mean over classes of the original's accuracy must lie above chance with its whole 95 % interval: whatever says
     the same of all images, or has its classes in another order, reaches one part in the number of classes at most.
-    Classes that were deleted before are left out. A set with some wrong labels passes, and so does one in which two
-    classes are swapped: what is put back then brings back classes that it should not, and the verdict is for that to
-    reach.
+    Classes that were deleted before are left out.
+
+    And so must its accuracy on each class that is deleted now. Where the original recognises nothing of it, every
+    attack looks for something that was never there under this name: what is not found then says nothing. The images may
+    be of other classes, or nobody may have learned this one.
+
+    A set with some wrong labels passes, and so does one in which two classes are swapped where they are alike: what is
+    put back then brings back classes that it should not, and the verdict is for that to reach.
 
     Args:
         original: what was deleted from.
@@ -30,9 +36,22 @@ def why_unfit(original: Subject) -> str | None:
         return None  # chance is right about the only class there is
     found, chance = mean_of_shares(confusion.diagonal()[present], totals[present], name="accuracy"), 1 / len(present)
     if found.low is None or found.low > chance:
-        return None
+        return _why_unknown(confusion, original.scene.deletion.erase, chance)
     return (
         "Expected test images with the labels that the original was trained on, got an original "
         f"that recognises {found.value:.1%} of a class on average (95 % interval from {found.low:.1%}), "
         f"where chance gives {chance:.1%}."
     )
+
+
+def _why_unknown(confusion: NDArray[np.int64], erase: list[int], chance: float) -> str | None:
+    """Why a class that is deleted now cannot be looked for: the first of them that the original does not recognise."""
+    for index in erase:
+        hits, n = int(confusion[index, index]), int(confusion[index].sum())
+        if n and wilson_interval(hits, n)[0] <= chance:
+            return (
+                f"Expected an original that recognises the test images of class {index}, got {hits} of {n} right, "
+                f"where chance gives {chance:.1%}: either they are images of other classes, or it never learned this "
+                "one. What no attack finds then was never there to be found."
+            )
+    return None

@@ -49,9 +49,9 @@ def forget_accuracy(subject: Subject, split: str) -> Measure:
     return subject.scene.deletion.worst(measure, upper_end)
 
 
-def top_forget_accuracy(subject: Subject) -> Measure:
+def top_forget_accuracy(subject: Subject, split: str) -> Measure:
     def measure(classes: list[int]) -> Measure:
-        return top_k_forget_accuracy(*subject.side("test", classes), classes, k=TOP)
+        return top_k_forget_accuracy(*subject.side(split, classes), classes, k=TOP)
 
     return subject.scene.deletion.worst(measure, upper_end)
 

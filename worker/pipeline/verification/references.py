@@ -77,6 +77,8 @@ def alignment(triple: Triple) -> Measure:
 
     def measure(classes: list[int]) -> Measure:
         chosen = np.flatnonzero(np.isin(labels, classes))
+        if not len(chosen):
+            raise EmptySide("forget")
         ours, theirs = (one.features("attacked")["penultimate"][chosen] for one in (triple.unlearned, triple.reference))
         return linear_cka(ours, theirs, name=TestName.CKA_REFERENCE.value, direction="higher", seed=deletion.seed)
 

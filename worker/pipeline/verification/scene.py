@@ -1,12 +1,13 @@
 """What was deleted, and which images are looked at: the same for all networks of a verification."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 from torch import Tensor, nn
 
+from unlearning.errors import EmptySide
 from unlearning.evaluation import early_stage, last_layer
 from unlearning.evaluation.probes import Labels
 from unlearning.evaluation.siege import Attacker, Siege
@@ -35,14 +36,25 @@ class Deletion:
     def kept(self) -> list[int]:
         return sorted(set(range(self.num_classes)) - set(self.forget))
 
-    @property
-    def groups(self) -> list[list[int]]:
-        """The classes deleted now, and all forgotten ones if there are more."""
-        return [self.erase, *([self.forget] if self.erased_before else [])]
-
     def worst(self, measure: Callable[[list[int]], Found], badness: Callable[[Found], float]) -> Found:
-        """A measure of each group, and of these the worse one: classes deleted before may not water down the others."""
-        return max(map(measure, self.groups), key=badness)
+        """A measure of each forgotten class alone, and of these the worst: no class may water down another.
+
+        That every class must lie inside the margin needs no correction for their number. A class that was deleted
+        before need not be in the data any more; one that is deleted now must be.
+
+        Raises:
+            EmptySide: there are no images of a class that is deleted now.
+        """
+        return max((found for index in self.forget for found in self._measured(measure, index)), key=badness)
+
+    def _measured(self, measure: Callable[[list[int]], Found], index: int) -> Iterator[Found]:
+        try:
+            found = measure([index])
+        except EmptySide:
+            if index in self.erase:
+                raise
+        else:
+            yield found
 
 
 @dataclass(frozen=True)

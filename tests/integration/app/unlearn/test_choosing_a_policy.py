@@ -160,7 +160,7 @@ def counts(split: str, images: int, *labels: str) -> dict[str, dict[str, int]]:
         (
             {"restored_classifier_forget_accuracy": {"at_most": 0.05}},
             counts("test", 72, "ant"),
-            {"split": "test", "count": 72, "limit": 73, "class_indices": [0]},
+            {"split": "test", "count": 72, "limit": 73, "class_index": 0},
         ),
         (
             {"false_forget_rate": {"at_most": 0.05}},

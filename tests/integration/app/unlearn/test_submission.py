@@ -248,8 +248,8 @@ def few(split: str, label: str, images: int) -> dict[str, dict[str, int]]:
     [
         (few("train", "ant", 19), {"class_index": 0, "split": "train", "count": 19, "limit": 20}),
         (few("test", "ant", 9), {"class_index": 0, "split": "test", "count": 9, "limit": 10}),
-        (few("test", "ant", 34), {"class_indices": [0], "split": "test", "count": 34, "limit": 35}),
-        (few("train", "ant", 34), {"class_indices": [0], "split": "train", "count": 34, "limit": 35}),
+        (few("test", "ant", 34), {"class_index": 0, "split": "test", "count": 34, "limit": 35}),
+        (few("train", "ant", 34), {"class_index": 0, "split": "train", "count": 34, "limit": 35}),
         (few("train", "dog", 0), {"class_index": 3, "split": "train", "count": 0, "limit": 1}),
     ],
 )
@@ -263,6 +263,27 @@ def test_too_few_images_are_refused_naming_the_limit(
     assert (answer.status_code, problem["type"]) == (422, "urn:expunge:problem:too-few-samples")
     assert {name: problem[name] for name in expected} == expected
     assert "ant" not in problem["detail"]
+
+
+def test_a_class_with_many_images_does_not_make_up_for_one_with_few(small_api: Api) -> None:
+    with small_api.database.writing() as session:
+        add_dataset(session, "default", few("test", "bee", 34), labels=LABELS, name="few")
+    problem = small_api.local.post("/unlearn", json=body("ant", "bee", dataset="few")).json()
+    assert (problem["class_index"], problem["count"], problem["limit"]) == (1, 34, 35)
+    assert problem["errors"][0]["pointer"] == "#/classes/1"
+
+
+@pytest.mark.parametrize(("left", "status"), [(34, 422), (0, 202)])
+def test_a_class_deleted_before_is_gone_from_the_data_set_or_can_be_verified(
+    small_api: Api, left: int, status: int
+) -> None:
+    forget(small_api, 0)
+    with small_api.database.writing() as session:
+        add_dataset(session, "default", few("test", "ant", left), labels=LABELS, name="few")
+    answer = small_api.local.post("/unlearn", json=body("bee", dataset="few"))
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert (answer.json()["class_index"], answer.json()["errors"][0]["pointer"]) == (0, "#/dataset")
 
 
 def test_a_data_set_without_test_images_is_refused(small_api: Api) -> None:

@@ -86,7 +86,10 @@ def test_a_sensible_margin_can_be_met_and_can_be_missed(name: TestName) -> None:
         ("tow", {"at_least": 1.0}, "above 0 and below 1"),
         ("cka_reference", {"at_least": 0.5, "at_most": 0.9}, "Expected only at_least"),
         ("routing_distance", {"at_most": 1.0}, "above 0 and below 1"),
-        ("head_outlier", {"at_most": 0}, "above 0 for head_outlier"),
+        ("head_outlier", {"at_most": 0}, "above 0 by 1e-06 or more for head_outlier"),
+        ("forget_accuracy_test", {"at_most": 1e-310}, "got 1e-310"),
+        ("false_forget_rate", {"at_most": 1e-7}, "by 1e-06 or more"),
+        ("tow", {"at_least": 1 - 1e-9}, "below 1 by 1e-06"),
         ("klom_excess", {"at_least": 1}, "Expected at_most for"),
         ("klom", {"at_most": 2.0}, "Expected klom_excess in place of klom"),
         ("challenge_epsilon", {"at_most": 50}, "above 0 and below 50"),
@@ -125,6 +128,8 @@ def test_what_is_no_margin_at_all_is_not_even_read(margin: dict[str, Any]) -> No
 
 
 def test_what_was_stored_under_older_rules_can_still_be_read() -> None:
+    tiny = Policy(name="p", version=1, deciding={TestName.FORGET_ACCURACY_TEST: Margin(at_most=1e-310)})
+    assert tiny.fewest_test_images() > 1_000_000
     old = {"name": "standard", "version": 1, "deciding": {"forget_accuracy_test": {"at_most": 0.0}}}
     assert Policy.model_validate(old).deciding[TestName.FORGET_ACCURACY_TEST].at_most == 0.0
 

@@ -88,7 +88,7 @@ def test_a_looser_threshold_is_refused(margin: Margin) -> None:
 
 
 def test_a_threshold_that_no_result_can_meet_is_refused() -> None:
-    with pytest.raises(ImpossibleThreshold, match="above 0 and below 1 for false_forget_rate"):
+    with pytest.raises(ImpossibleThreshold, match="above 0 and below 1 by 1e-06 or more for false_forget_rate"):
         POLICY.tightened({TestName.FALSE_FORGET_RATE: Margin(at_most=0.0)})
     POLICY.tightened({TestName.RETAIN_ACCURACY_DROP: Margin(at_most=-0.01)})
 

@@ -80,6 +80,14 @@ def test_the_watched_samples_of_a_course_are_those_of_its_outcomes() -> None:
         assert np.array_equal(course.steps[:, step - 1], outcome.right[:, course.watched])
 
 
+def test_training_that_diverged_is_told() -> None:
+    model, y = seeded(nn.Linear(5, 3)), torch.arange(12) % 3
+    for scale, is_finite in ((1.0, True), (1e30, False)):
+        x = scale * normal(12, 5)
+        course = relearning_course(model, (x, y), (x, y), name="relearn", at_steps=(3,), seed=0)
+        assert course.is_finite == is_finite
+
+
 def test_without_watching_or_where_the_original_knew_nothing_there_is_no_time() -> None:
     model, x, y = seeded(SmallConvNet()), normal(40, 3, 8, 8), torch.arange(40) % 4
     _, _, unwatched = course_of(watched=0)

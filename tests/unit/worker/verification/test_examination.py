@@ -11,6 +11,7 @@ from torch import nn
 
 from core.errors import JobCancelled
 from core.policy.catalogue import TESTS, Tier
+from core.policy.margins import Margin, Policy
 from core.policy.policies import SHIPPED, STANDARD, WITH_REFERENCE, TestName
 from core.policy.verdict import Outcome, judge
 from models_store.normalise import normalise
@@ -177,3 +178,15 @@ def test_pixels_of_the_fixture_are_what_the_models_were_trained_on(digits: Digit
     looked = normalise(scene.looked.test.pixels.x, scene.looked.test.spec)
     torch.testing.assert_close(looked, digits.test[0], atol=0.01, rtol=0)
     assert set(scene.looked.attacked.labels.tolist()) == {FORGET}
+
+
+def test_relearning_that_diverges_is_no_evidence_of_forgetting(digits: Digits, subject: MakeSubject) -> None:
+    steep = copy.deepcopy(digits.original)
+    with torch.no_grad():
+        for parameter in steep.parameters():
+            parameter.mul_(1e4)
+    policy = Policy(name="p", version=1, deciding={TestName.RELEARNING_GAP: Margin(at_most=0.3)})
+    case = Case(subject(digits.original), subject(steep), subject(digits.retrained))
+    (judgement,) = judge(decide(case, policy.deciding), policy).judgements
+    assert judgement.outcome is Outcome.INCONCLUSIVE
+    assert judgement.problem == "Expected finite numbers, got NaN or infinity in the outputs after relearning."

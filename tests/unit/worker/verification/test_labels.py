@@ -54,6 +54,21 @@ def test_half_of_the_labels_wrong_is_not_chance(digits: Digits) -> None:
     assert why_unfit(subject_of(scene_of(relabelled(digits, wrong), seed=0))) is None
 
 
+def test_images_of_other_classes_under_a_class_s_name_decide_nothing(digits: Digits) -> None:
+    """The original finds nothing of the class, so nothing can come back: every attack would 'fail'."""
+    labels = both(digits)
+    wrong, own = labels.copy(), np.flatnonzero(labels == FORGET)
+    others = np.random.default_rng(0).choice(np.flatnonzero(labels != FORGET), len(own), replace=False)
+    wrong[others], wrong[own] = FORGET, labels[others]
+    scene = scene_of(relabelled(digits, wrong), seed=0)
+    after = Subject(scene, digits.retrained, silent(), (0.0, 1.0))
+    verdict = judge(decide(Case(subject_of(scene), after), STANDARD.deciding), STANDARD)
+    assert verdict.outcome == Outcome.INCONCLUSIVE
+    for judgement in verdict.judgements:
+        assert judgement.problem is not None
+        assert f"recognises the test images of class {FORGET}" in judgement.problem
+
+
 def test_a_class_that_was_deleted_before_is_no_reason_for_doubt(digits: Digits) -> None:
     """Of two classes the base recognises one, which is what a constant answer does; unless the other left by right."""
     sides = [
