@@ -180,7 +180,7 @@ def capture(
 
     Args:
         model: Any module whose call takes one batch of inputs.
-        batches: Inputs on any device; they are moved to the model's.
+        batches: Inputs on any device; the model gets copies of them on its own.
         sink: Receives the rows.
         weights: Keys of the layers to watch (`Layer.weight`); None for all that can be projected.
         max_rows: Most rows of one layer; more are subsampled without bias (see `PositionSampler`); None takes all.
@@ -225,7 +225,7 @@ def capture(
         watch = _Watch(found, chosen, origins, sink, _Samplers(found, max_rows, announced, seed))
         run = forward or (lambda _number, batch: model(batch))
         for number, batch in enumerate(chain(head, stream)):
-            watch.forward(run, number, layout(batch.to(device_of(model))))
+            watch.forward(run, number, layout(batch))
             seen += len(batch)
             if progress is not None:
                 progress(stage, seen, announced)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearning.errors import UnknownLayer
-from unlearning.layout import as_it_is, layout_of
-from unlearning.modes import device_of, evaluating
+from unlearning.layout import layout_of
+from unlearning.modes import evaluating
 from unlearning.recording import Filling, Missed, Prefix, Record, Recording, Replaying
 
 
@@ -56,7 +56,7 @@ class Replay:
         self.reason = ""
         self._model, self._batches, self._edited = model, batches, frozenset(edited)
         self._budget = budget or Budget()
-        self._layout = layout_of(model, batches[0][:1].to(device_of(model))) if batches else as_it_is
+        self._layout = layout_of(model, batches[0][:1]) if batches else Tensor.clone
         self._records: dict[int, Record | None] = {}
         self._prefix = self._verified(self._found()) if batches and edited else Prefix()
 
@@ -77,7 +77,7 @@ class Replay:
         if not weights.keys() <= self._edited:
             raise UnknownLayer(weights.keys() - self._edited, self._edited)
         with evaluating(self._model):
-            batch = self._layout(self._batches[number].to(device_of(self._model)))
+            batch = self._layout(self._batches[number])
             try:
                 if number in self._records:
                     return self._replayed(batch, weights, self._records[number])
@@ -128,24 +128,24 @@ class Replay:
         if not prefix.operators:
             return prefix
         with evaluating(self._model):
-            batch, weights, record = self._example(), self._copies(), Record()
+            batches, weights, record = [self._example() for _ in range(3)], self._copies(), Record()
             other = {name: weight * 1.01 if weight.is_floating_point() else weight for name, weight in weights.items()}
             try:
                 with Filling(prefix, record):
-                    self._called(batch, weights)
+                    self._called(batches[0], weights)
                 with Replaying(prefix, record):
-                    replayed = self._called(batch, other)
+                    replayed = self._called(batches[1], other)
             except Missed:
                 self.reason = "the model does not repeat its operators"
                 return Prefix()
-            plain = self._called(batch, other)
+            plain = self._called(batches[2], other)
         if torch.allclose(replayed, plain, rtol=1e-5, atol=1e-6, equal_nan=True):
             return prefix
         self.reason = "the model does not repeat its results"
         return Prefix()
 
     def _example(self) -> Tensor:
-        return self._layout(self._batches[0][:2].to(device_of(self._model)))
+        return self._layout(self._batches[0][:2])
 
     def _copies(self) -> dict[str, Tensor]:
         """Return the weights that may be edited, each in memory of its own, by which it can be told from the others."""

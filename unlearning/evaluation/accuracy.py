@@ -25,7 +25,7 @@ from unlearning.evaluation.intervals import (
 )
 from unlearning.evaluation.measure import Measure
 from unlearning.layout import layout_of
-from unlearning.modes import device_of, evaluating
+from unlearning.modes import evaluating
 
 
 def predict_logits(
@@ -62,7 +62,7 @@ def batches_of(inputs: Tensor | Iterable[Any], batch_size: int) -> Iterable[Any]
 
 
 def laid_out(model: nn.Module, batches: Iterable[Any]) -> Iterator[Tensor]:
-    """Return the batches on the model's device, laid in memory as it works fastest.
+    """Return copies of the batches on the model's device, laid in memory as it works fastest.
 
     The model is asked with the first sample, now and not when the first batch is taken: hooks that are set afterwards
     see the batches alone.
@@ -71,8 +71,7 @@ def laid_out(model: nn.Module, batches: Iterable[Any]) -> Iterator[Tensor]:
         model: See `predict_logits`.
         batches: Of inputs; those without a sample are left out.
     """
-    device = device_of(model)
-    ready = (x for x in (checked_inputs(batch).to(device) for batch in batches) if len(x))
+    ready = (x for x in map(checked_inputs, batches) if len(x))
     first = next(ready, None)
     if first is None:
         return iter(())
@@ -84,7 +83,7 @@ def logits_of(model: nn.Module, batches: Iterable[Tensor], weights: Mapping[str,
 
     Args:
         model: See `predict_logits`.
-        batches: See `laid_out`.
+        batches: See `laid_out`; a model that works in place on its inputs changes them.
         weights: See `predict_logits`.
 
     Raises:

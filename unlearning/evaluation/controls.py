@@ -34,7 +34,7 @@ def last_layer(model: nn.Module, example: Tensor) -> str:
     ]
     try:
         with evaluating(model):
-            model(checked_inputs(example)[:1].to(device_of(model)))
+            model(checked_inputs(example)[:1].to(device_of(model), copy=True))
     finally:
         for handle in handles:
             handle.remove()

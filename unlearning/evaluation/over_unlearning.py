@@ -60,7 +60,7 @@ def border_samples(
         for part, truth in zip(inputs.split(checked_count("batch_size", batch_size)), y.split(batch_size), strict=True):
             with torch.enable_grad():
                 x = part.detach().to(device).requires_grad_(True)
-                loss = functional.cross_entropy(original(x).float(), truth.to(device), reduction="sum")
+                loss = functional.cross_entropy(original(x.clone()).float(), truth.to(device), reduction="sum")
                 (slope,) = torch.autograd.grad(loss, x)
             moved.append((part + step * slope.sign().to(part.device)).clamp(low, high))
     return torch.cat(moved)

@@ -59,7 +59,7 @@ def stages(model: nn.Module, example: Tensor, *, limit: int = 4) -> tuple[str, .
     first, second = _two_samples(model, example)
     with watchable(model):
         calls, target = _calls(model, second)
-        apart = float((model(first) - target).abs().max())
+        apart = float((model(first.clone()) - target).abs().max())
         found = [last]
         if apart == 0:
             return (last,)  # Outputs that never change: nothing can be told.
@@ -135,7 +135,7 @@ def _given(model: nn.Module, name: str, given: Tensor, sample: Tensor) -> Tensor
     """Return the outputs when `sample` runs, but the named module gets `given`."""
     handle = model.get_submodule(name).register_forward_pre_hook(lambda _module, args: (given.clone(), *args[1:]))
     try:
-        output: Tensor = model(sample)
+        output: Tensor = model(sample.clone())
     finally:
         handle.remove()
     return output
