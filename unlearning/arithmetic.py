@@ -5,12 +5,15 @@ does not use the processor's widest vectors (AVX-512 on AMD), the second is twic
 PyTorch goes there as soon as it is allowed to round to bfloat16. Processors with tiles for bfloat16 would then really
 round. So the permission is given only where a product made with it is, in fact, one of single precision: this is
 measured, once per process, not looked up in a list of processors.
+
+A caller may allow a model less precision, by autocast or TF32. That permission is the model's: its forwards keep it,
+and what the engine computes from what it saw does not use it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -40,6 +43,35 @@ def swift_products() -> Iterator[None]:
         backend.fp32_precision = before
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Make products in the precision of their operands: without autocast, and without TF32 on a CUDA device.
+
+    Both settings are put back at the end. Autocast belongs to the thread, TF32 to the whole process.
+    """
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            stack.callback(torch.set_autocast_enabled, device, torch.is_autocast_enabled(device))
+            torch.set_autocast_enabled(device, False)
+        backend: Any = torch.backends.cuda.matmul
+        # Not `allow_tf32`, which refuses to be read once anybody has used the newer name.
+        if backend.fp32_precision == "tf32":
+            stack.callback(setattr, backend, "fp32_precision", "tf32")
+            backend.fp32_precision = "ieee"
+        yield
+
+
+@contextmanager
+def fresh_casts() -> Iterator[None]:
+    """Let autocast, if it is on, cast a weight whenever it is used, so that each cast can be seen and none is stale."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
 def _products() -> Any:
     module: Any = torch.backends.mkldnn  # an object in a module's place, which type checkers cannot look into
     return module.matmul
@@ -50,13 +82,14 @@ def _is_exact() -> bool:
     """Whether a float32 product keeps its precision when bfloat16 is allowed."""
     if not torch.backends.mkldnn.is_available():
         return False
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(_SIZE, _SIZE, generator=generator) for _ in range(2))
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = (torch.randn(_SIZE, _SIZE, generator=generator, dtype=torch.float32, device="cpu") for _ in range(2))
     backend = _products()
     before = backend.fp32_precision
     try:
         backend.fp32_precision = "bf16"
-        products = [a @ b, torch.zeros(1, _SIZE, _SIZE).baddbmm_(a[None], b[None])[0]]
+        with full_precision():
+            products = [a @ b, torch.zeros_like(a)[None].baddbmm_(a[None], b[None])[0]]
     finally:
         backend.fp32_precision = before
     exact = a.double() @ b.double()

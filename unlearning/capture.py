@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from unlearning.arithmetic import full_precision
 from unlearning.batches import Batches as Batches  # noqa: PLC0414 - part of what this module offers
 from unlearning.batches import counted, first_samples
 from unlearning.checks import checked_count, checked_finite, checked_inputs
@@ -44,7 +45,7 @@ Forward = Callable[[int, Tensor], object]
 
 
 class RowSink(Protocol):
-    """Takes the rows of one layer, in the order of the samples."""
+    """Takes the rows of one layer, in the order of the samples; autocast is off while it does."""
 
     def __call__(self, layer: Layer, rows: Tensor, /) -> None:
         """Receive `rows` (n, groups, d); they may be views, so a sink copies what it keeps."""
@@ -137,7 +138,8 @@ class _Watch(Decomposing):
         index = self._index(layer, call, product.rows.items, product.rows.positions)
         for part in product.rows.take(index):
             if len(part):
-                self._sink(layer, part)
+                with full_precision():
+                    self._sink(layer, part)
 
     def _index(self, layer: Layer, call: int, items: int, positions: int) -> Tensor | None:
         """Return the numbers of the rows to take, sample after sample; None for all in the order they stand in."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from unlearning.arithmetic import swift_products
+from unlearning.arithmetic import full_precision, swift_products
 from unlearning.capture import Batches, Progress
 from unlearning.checks import checked_alpha, checked_finite
 from unlearning.errors import StatisticsMismatch, WeightsDoNotFit
@@ -89,15 +89,22 @@ class Erasure:
                 raise WeightsDoNotFit(f"'{name}' is {parameters[name].dtype}, the edited one {weight.dtype}")
             checked_finite(weight.to(parameters[name].dtype), f"the edited '{name}'")
         replaced: dict[str, Tensor] = {}
-        with torch.no_grad():
-            try:
-                for name, weight in self.weights.items():
-                    replaced[name] = parameters[name].clone()
-                    parameters[name].copy_(weight)
-            except BaseException:
-                for name, old in replaced.items():
-                    parameters[name].copy_(old)
-                raise
+        try:
+            for name, weight in self.weights.items():
+                replaced[name] = parameters[name].detach().clone()
+                _write(parameters[name], weight)
+        except BaseException:
+            for name, old in replaced.items():
+                _write(parameters[name], old)
+            raise
+        finally:
+            torch.clear_autocast_cache()  # inside autocast, it may hold casts of what was there before
+
+
+def _write(parameter: Tensor, value: Tensor) -> None:
+    # What was made in inference mode can be written to in inference mode only.
+    with torch.inference_mode(parameter.is_inference()), torch.no_grad():
+        parameter.copy_(value)
 
 
 def erase_classes(
@@ -150,6 +157,7 @@ def erase_classes(
     return erase_from_statistics(model, kept, gone, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
 
 
+@full_precision()
 @swift_products()
 def erase_from_statistics(
     model: nn.Module,

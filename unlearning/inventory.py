@@ -16,6 +16,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from unlearning.arithmetic import full_precision
 from unlearning.errors import ShapeError, UnknownLayer
 from unlearning.parametrized import is_parametrized, originals_for
 
@@ -105,7 +106,7 @@ def tensor_of(model: nn.Module, name: str) -> Tensor:
         UnknownLayer: the model has no such tensor.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), full_precision():
             value: object = reduce(getattr, name.split("."), model)
     except AttributeError:
         value = None
@@ -127,6 +128,7 @@ def read_rows(model: nn.Module, layer: Layer) -> Tensor:
     return _rows_in(tensor_of(model, layer.tensor), layer).reshape(layer.shape)
 
 
+@full_precision()
 def assemble(model: nn.Module, rows: Mapping[str, Tensor], layers: Iterable[Layer]) -> dict[str, Tensor]:
     """Return complete new parameters for new matrices: the inverse of `read_rows`; the model is not changed.
 

@@ -1,4 +1,4 @@
-"""How a model's batches lie: in memory of their own, and with channels last where that is faster and the model takes it.
+"""How batches lie: in memory of their own, and with channels last where that is faster and the model takes it.
 
 A model may work in place on what it is called with, and the same samples are shown to it again and again. So it never
 gets the caller's tensor, and no batch pays for two copies: the one that puts channels last is a batch's own as well.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unlearning.arithmetic import swift_products
+from unlearning.arithmetic import full_precision, swift_products
 from unlearning.errors import NonFinite, ShapeError
 from unlearning.symmetric import BlockSymmetric
 
 
+@full_precision()
 @swift_products()
 def refitted(weight: Tensor, inputs: Tensor, targets: Tensor, importance: Tensor, ridge: float) -> Tensor:
     """Return the matrix that maps inputs to targets best, without leaving the old one further than it must.

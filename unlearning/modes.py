@@ -9,14 +9,15 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from unlearning.arithmetic import swift_products
+from unlearning.arithmetic import fresh_casts, swift_products
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put `model` in evaluation mode without autograd, and give every module its own mode back, also upon exceptions.
 
-    Products run as fast as single precision allows (see `arithmetic`).
+    Products run as fast as single precision allows, or less precise where the caller's autocast allows it (see
+    `arithmetic`).
 
     Each module's flag is kept apart, because a partly frozen model (batch normalisation in evaluation mode inside a
     model in training mode) would not survive a plain `model.train()`.
@@ -24,7 +25,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        with torch.no_grad(), swift_products():
+        with torch.no_grad(), swift_products(), fresh_casts():
             yield
     finally:
         for module, training in modes:

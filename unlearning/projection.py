@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unlearning.arithmetic import full_precision
 from unlearning.checks import checked_alpha
 from unlearning.errors import NonFinite, ShapeError, StatisticsMismatch
 from unlearning.inventory import Layer
@@ -81,6 +82,7 @@ def _smaller(moment: SecondMoment) -> BlockSymmetric:
     return products
 
 
+@full_precision()
 def project(weight: Tensor, retain: SecondMoment, forget: SecondMoment, alpha_r: float, alpha_f: float) -> Tensor:
     """Return W - W (I - M_r(alpha_r)) M_f(alpha_f): as accurate as by SVD in the same precision, many times faster.
 
@@ -170,6 +172,7 @@ class LayerUpdate:
         """
         return self._checked(project(self._rows, self._retain, self._forget, alpha_r, alpha_f))
 
+    @full_precision()
     def at(self, alpha_r: float, alpha_f: float) -> Tensor:
         """Return the same for one of many pairs; cheapest when consecutive calls share `alpha_f`.
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from unlearning.arithmetic import full_precision
 from unlearning.capture import Batches, Progress, capture
 from unlearning.checks import checked_finite
 from unlearning.errors import AllZeroActivations, ShapeError, StatisticsMismatch, UnknownLayer
@@ -55,6 +56,7 @@ class SecondMoment:
         return self.held.dtype
 
     @property
+    @full_precision()
     def gram(self) -> Tensor:
         """The sum of x x^T, (groups, d, d), computed on each use; symmetric, positive semi-definite up to rounding."""
         return self.held.mT @ self.held if isinstance(self.held, Tensor) else self.held.dense()
@@ -110,6 +112,7 @@ class SecondMomentSum:
         self._total: BlockSymmetric | None = None
         self._rows = 0
 
+    @full_precision()
     def add(self, rows: Tensor) -> None:
         """Add rows of shape (n, groups, d), any floating dtype; they are copied or used up before this returns.
 
@@ -127,6 +130,7 @@ class SecondMomentSum:
             self._begin_products(rows)
         self._feed(rows.transpose(0, 1))
 
+    @full_precision()
     def finish(self) -> SecondMoment:
         """Return the moment, in the precision of the products, and release the working memory."""
         kept, gram, total = self._kept, self._gram, self._total

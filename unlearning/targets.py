@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unlearning.arithmetic import full_precision
 from unlearning.capture import Captured, RowSink
 from unlearning.checks import checked_classes
 from unlearning.inventory import Layer, read_rows
@@ -42,6 +43,7 @@ class Samples:
         goals[:, list(self.kept)] = kept
         return goals
 
+    @full_precision()
     def mixtures(self, given: Tensor) -> Tensor:
         """Return what a hidden layer shall give (N, positions, m), from what the original's gave.
 

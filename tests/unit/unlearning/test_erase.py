@@ -154,6 +154,19 @@ def test_an_interrupted_application_is_taken_back() -> None:
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("is_made_inside", "is_applied_inside"), [(True, False), (False, True), (True, True)])
+def test_a_model_of_inference_mode_is_edited_like_any_other(is_made_inside: bool, is_applied_inside: bool) -> None:
+    sides = {"retain": [normal(6, 3, 8, 8)], "forget": [normal(6, 3, 8, 8, seed=1)]}
+    wanted = erase_classes(seeded(SmallConvNet()), **sides).weights
+    with torch.inference_mode(is_made_inside):
+        model = seeded(SmallConvNet())
+    erasure = erase_classes(model, **sides)
+    with torch.inference_mode(is_applied_inside):
+        erasure.apply_to(model)
+    state = model.state_dict()
+    assert all(torch.equal(state[name], weight) for name, weight in wanted.items())
+
+
 def test_an_edit_that_overflows_the_dtype_is_not_applied() -> None:
     model = seeded(SmallConvNet())
     erasure = erase_classes(model, retain=[normal(8, 3, 8, 8)], forget=[normal(8, 3, 8, 8, seed=1)])
