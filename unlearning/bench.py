@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unlearning.checks import checked_classes, checked_finite, checked_labels
+from unlearning.checks import checked_classes, checked_finite, checked_indices, checked_labels
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation.accuracy import predict_logits
 from unlearning.evaluation.controls import classifier_layers, last_layer
@@ -97,6 +97,8 @@ class Bench:
         Raises:
             ShapeError: there are not as many labels as inputs.
             EmptySide: the samples lack one side.
+            OptionOutOfRange: a class, an excluded one or a label is no whole number.
+            ClassIndexOutOfRange: the model does not have it.
         """
         vector = checked_labels(labels)
         if len(vector) != len(inputs):
@@ -105,7 +107,8 @@ class Bench:
         wanted = checked_classes(classes, num_classes)
         checked_labels(vector, num_classes)
         gone_at = np.flatnonzero(np.isin(vector, wanted))
-        kept_at = np.flatnonzero(~np.isin(vector, [*wanted, *excluded]))
+        missing = [*wanted, *checked_indices("excluded", excluded, num_classes)]
+        kept_at = np.flatnonzero(~np.isin(vector, missing))
         for side, chosen in (("retain validation", kept_at), ("forget validation", gone_at)):
             if not chosen.size:
                 raise EmptySide(side)

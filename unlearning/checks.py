@@ -23,25 +23,29 @@ from unlearning.errors import (
 )
 
 
-def checked_alpha(option: str, alpha: float) -> float:
+def checked_alpha(option: str, alpha: Any) -> float:
     """Return `alpha` if it is a finite positive number; (alpha - 1) C + I is positive definite exactly then.
 
     Raises:
-        OptionOutOfRange: `alpha` is zero, negative, NaN or infinite.
+        OptionOutOfRange: `alpha` is zero, negative, NaN, infinite or no number.
     """
-    if not (math.isfinite(alpha) and alpha > 0):
+    try:
+        number = math.nan if isinstance(alpha, (str, bytes)) else float(alpha)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one is a tensor's
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
         raise OptionOutOfRange(option, "a finite number above 0", alpha)
-    return float(alpha)
+    return number
 
 
-def checked_count(option: str, count: Any) -> int:
-    """Return `count` if it is a whole number of at least 1.
+def checked_count(option: str, count: Any, least: int = 1) -> int:
+    """Return `count` if it is a whole number of at least `least`.
 
     Raises:
-        OptionOutOfRange: `count` is smaller than 1, or no whole number.
+        OptionOutOfRange: `count` is smaller than that, or no whole number.
     """
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise OptionOutOfRange(option, "a whole number of at least 1", count)
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
+        raise OptionOutOfRange(option, f"a whole number of at least {least}", count)
     return int(count)
 
 
@@ -86,7 +90,10 @@ def checked_labels(labels: Iterable[int] | NDArray[Any] | Tensor, num_classes: i
         OptionOutOfRange: they are not whole numbers.
         ClassIndexOutOfRange: an index is negative, or too large for `num_classes`.
     """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    try:
+        array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    except (TypeError, ValueError) as error:  # types that NumPy does not have, rows of different lengths
+        raise OptionOutOfRange("labels", "whole numbers", str(getattr(labels, "dtype", type(labels)))) from error
     if array.ndim != 1:
         raise ShapeError("labels", "(n,)", array.shape)
     if array.size == 0:
@@ -105,20 +112,32 @@ def checked_classes(classes: Iterable[int], num_classes: int) -> tuple[int, ...]
     """Return the classes to forget, sorted and without repetition; at least one, and never all of them.
 
     Raises:
-        OptionOutOfRange: they are not whole numbers.
         EmptySide: no class is named.
-        ClassIndexOutOfRange: an index that the model does not have.
         NoRetainedClass: all classes are named.
+
+    Note:
+        Errors of `checked_indices` pass through.
     """
-    try:
-        wanted = sorted({operator.index(index) for index in classes})
-    except TypeError as error:  # 1.5 is no class, and neither is "1"
-        raise OptionOutOfRange("classes", "whole numbers", classes) from error
+    wanted = checked_indices("classes", classes, num_classes)
     if not wanted:
         raise EmptySide("forget")
-    for index in wanted:
-        if not 0 <= index < num_classes:
-            raise ClassIndexOutOfRange(index, num_classes)
     if len(wanted) == num_classes:
         raise NoRetainedClass(num_classes)
-    return tuple(wanted)
+    return wanted
+
+
+def checked_indices(option: str, classes: Iterable[int], num_classes: int) -> tuple[int, ...]:
+    """Return class indices, sorted and without repetition.
+
+    Raises:
+        OptionOutOfRange: they are not whole numbers.
+        ClassIndexOutOfRange: an index that the model does not have.
+    """
+    try:
+        indices = sorted({operator.index(index) for index in classes})
+    except TypeError as error:  # 1.5 is no class, and neither is "1"
+        raise OptionOutOfRange(option, "whole numbers", classes) from error
+    for index in indices:
+        if not 0 <= index < num_classes:
+            raise ClassIndexOutOfRange(index, num_classes)
+    return tuple(indices)

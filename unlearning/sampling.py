@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearning.checks import checked_classes, checked_count, checked_labels
-from unlearning.errors import ClassIndexOutOfRange, ClassWithoutSamples, EmptySide
+from unlearning.checks import checked_classes, checked_count, checked_indices, checked_labels
+from unlearning.errors import ClassWithoutSamples, EmptySide
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def draw_samples(
         forget: Classes to forget.
         num_classes: Number of classes K of the model.
         num_samples: Most samples per side.
-        seed: Seed of the draw; equal input gives equal indices.
+        seed: Seed of the draw, 0 or more; equal input gives equal indices.
         excluded: Classes forgotten earlier: they are on neither side.
 
     Returns:
@@ -50,6 +50,7 @@ def draw_samples(
         ClassWithoutSamples: a class to forget does not occur.
         EmptySide: no sample of a retained class occurs.
         ClassIndexOutOfRange: an index is not among the K classes.
+        OptionOutOfRange: a label, an index, a number or the seed is no whole number, or too small.
 
     Example:
         >>> import numpy as np
@@ -57,14 +58,11 @@ def draw_samples(
         >>> len(draw.retain), len(draw.forget), bool((draw.forget % 4 == 1).all())
         (6, 6, True)
     """
-    vector = checked_labels(labels, num_classes)
+    vector = checked_labels(labels, checked_count("num_classes", num_classes))
     wanted = checked_classes(forget, num_classes)
     checked_count("num_samples", num_samples)
-    for index in excluded:
-        if not 0 <= index < num_classes:
-            raise ClassIndexOutOfRange(index, num_classes)
-    gone = {*wanted, *excluded}
-    rng = np.random.default_rng(seed)
+    gone = {*wanted, *checked_indices("excluded", excluded, num_classes)}
+    rng = np.random.default_rng(checked_count("seed", seed, least=0))
     retain_pools = [np.flatnonzero(vector == index) for index in range(num_classes) if index not in gone]
     forget_pools = [np.flatnonzero(vector == index) for index in wanted]
     for index, pool in zip(wanted, forget_pools, strict=True):

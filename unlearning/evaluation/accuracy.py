@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from unlearning.checks import checked_classes, checked_count, checked_finite, checked_inputs, checked_labels
+from unlearning.checks import (
+    checked_classes,
+    checked_count,
+    checked_finite,
+    checked_indices,
+    checked_inputs,
+    checked_labels,
+)
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation.intervals import (
     Z95,
@@ -163,7 +170,7 @@ def accuracy_measures(
     """
     num_classes = len(confusion)
     wanted = list(checked_classes(forget, num_classes))
-    gone = sorted({*wanted, *excluded})
+    gone = sorted({*wanted, *checked_indices("excluded", excluded, num_classes)})
     totals, hits = confusion.sum(axis=1), confusion.diagonal()
     kept = [index for index in range(num_classes) if index not in gone and totals[index]]
     measures = []

@@ -272,11 +272,14 @@ def test_models_without_a_layer_and_unknown_layers_are_refused() -> None:
         collect(seeded(SmallConvNet()), [X], weights=[])
 
 
-@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf")])
+HUGE = pytest.param(10**400, id="huge")
+
+
+@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), "100", None, HUGE, torch.ones(2)])
 @pytest.mark.parametrize("option", ["alpha_r", "alpha_f"])
-def test_alphas_out_of_range_are_refused(option: str, alpha: float) -> None:
+def test_alphas_out_of_range_are_refused(option: str, alpha: Any) -> None:
     with pytest.raises(OptionOutOfRange, match=option):
-        erase_classes(seeded(SmallConvNet()), retain=[X], forget=[X], **{option: alpha})  # type: ignore[arg-type]
+        erase_classes(seeded(SmallConvNet()), retain=[X], forget=[X], **{option: alpha})
 
 
 def test_one_sample_is_enough_to_find_the_layers() -> None:

@@ -156,11 +156,11 @@ def test_an_interrupted_application_is_taken_back() -> None:
 
 @pytest.mark.parametrize(("is_made_inside", "is_applied_inside"), [(True, False), (False, True), (True, True)])
 def test_a_model_of_inference_mode_is_edited_like_any_other(is_made_inside: bool, is_applied_inside: bool) -> None:
-    sides = {"retain": [normal(6, 3, 8, 8)], "forget": [normal(6, 3, 8, 8, seed=1)]}
-    wanted = erase_classes(seeded(SmallConvNet()), **sides).weights
+    retain, forget = [normal(6, 3, 8, 8)], [normal(6, 3, 8, 8, seed=1)]
+    wanted = erase_classes(seeded(SmallConvNet()), retain=retain, forget=forget).weights
     with torch.inference_mode(is_made_inside):
         model = seeded(SmallConvNet())
-    erasure = erase_classes(model, **sides)
+    erasure = erase_classes(model, retain=retain, forget=forget)
     with torch.inference_mode(is_applied_inside):
         erasure.apply_to(model)
     state = model.state_dict()

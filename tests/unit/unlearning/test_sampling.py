@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,3 +84,24 @@ def test_requests_that_cannot_be_met_are_refused() -> None:
         draw_samples(LABELS, {1}, num_classes=5, num_samples=0)
     with pytest.raises(OptionOutOfRange, match="whole numbers"):
         draw_samples(LABELS.astype(float), {1}, num_classes=5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"excluded": ["a"]},
+        {"excluded": [1.5]},
+        {"excluded": 3},
+        {"seed": -1},
+        {"seed": None},
+        {"num_classes": "5"},
+        {"num_classes": 0},
+        {"labels": torch.zeros(4, dtype=torch.bfloat16)},
+        {"labels": [[1], [2, 3]]},
+    ],
+    ids=str,
+)
+def test_what_is_no_whole_number_is_refused_in_words(options: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"labels": LABELS, "forget": {1}, "num_classes": 5, **options}
+    with pytest.raises(OptionOutOfRange, match=f"Expected {next(iter(options))} to be"):
+        draw_samples(**given)

@@ -194,6 +194,10 @@ def test_bad_requests_are_refused() -> None:
         attempt({0}, excluded={1, 2, 3})
     with pytest.raises(ShapeError, match="labels"):
         attempt({0}, labels=labels[:3])
+    with pytest.raises(OptionOutOfRange, match="excluded"):
+        attempt({0}, excluded=["1"])
+    with pytest.raises(ClassIndexOutOfRange, match="got 7"):
+        attempt({0}, excluded=[7])
     bad: list[dict[str, object]] = [
         {"alphas_r": []},
         {"alphas_f": []},
