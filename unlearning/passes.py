@@ -18,7 +18,8 @@ from unlearning.replay import Replay
 class Passes:
     """Runs a model over all samples, again and again while its layers change, and says how far the whole work is.
 
-    What comes before the first of the layers is computed once (see `replay`).
+    What comes before the first of the layers is computed once (see `replay`). Where one of them is parametrised,
+    everything is computed each time: its weight is made before it is used, and a replay would not see that it changed.
     """
 
     def __init__(
@@ -35,9 +36,8 @@ class Passes:
         self.each = max(1, max_rows // self.num_samples)
         self.layers = _checked_layers(find_layers(model, batches[0]).layers, layers)
         self._done, self._total = 0, 2 * self.num_samples
-        names = {name for layer in self.layers for name in (layer.tensor, bias_name(layer))}
         with watchable(model):
-            self._replay = Replay(model, batches, names.intersection(name for name, _ in model.named_parameters()))
+            self._replay = Replay(model, batches, _edited(model, self.layers))
 
     def logits(self) -> Tensor:
         """Return the outputs (N, K) on the CPU.
@@ -122,6 +122,14 @@ def _checked_layers(found: tuple[Layer, ...], wanted: Collection[str] | None) ->
     if unknown:
         raise UnknownLayer(unknown, [layer.weight for layer in found])
     return tuple(layer for layer in found if layer.weight in wanted)
+
+
+def _edited(model: nn.Module, layers: Collection[Layer]) -> set[str]:
+    """Return the names of the parameters that change; none if a run shows only what is computed from one."""
+    parameters = {name for name, _ in model.named_parameters()}
+    if any(layer.tensor not in parameters for layer in layers):
+        return set()
+    return parameters.intersection(name for layer in layers for name in (layer.tensor, bias_name(layer)))
 
 
 def at_least_single(rows: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ after the other, to
     forgotten rows  sum_j p_j mu_j,  p = the original's softmax without the forgotten classes,
                     mu_j = the original layer's mean output on retained samples, weighted by their p_j
 
-and the output layer to the original's logits, with those of forgotten classes at 2 min - mean of the others: as far
-below the least likely retained class as that lies below the average. Each is a ridge regression towards the old weights
-(see `leastsquares`), biases included, on the inputs that the layers refitted before it produce.
+and the output layer to the original's logits, with those of forgotten classes at 2 min - mean of the R others: as far
+below the least likely retained class as that lies below the average, and at least by 4 (1/4)^R of the spread (max -
+min) of all logits, since one retained class has no spread of its own and two may have next to none. Each is a ridge
+regression towards the old weights (see `leastsquares`), biases included, on the inputs that the layers refitted before
+it produce.
 
 Neither labels nor neighbours are needed: drawn neighbours would add their own noise, and the nearest are the retained
 images that the original confuses with the class.

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
 from tests.fixtures.digits_models import FORGET, Digits
 from tests.fixtures.small_models import normal, seeded
@@ -26,6 +28,7 @@ from unlearning.evaluation import classifier_back, last_layer_back, predict_logi
 from unlearning.evaluation.controls import mask_bias
 from unlearning.leastsquares import refitted
 from unlearning.refit import Refit, refit_classes
+from unlearning.targets import Samples
 
 DEEP = ("features.conv3.weight", "features.conv4.weight", "classifier.fc1.weight", "classifier.fc2.weight")
 
@@ -119,7 +122,8 @@ def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce() -> N
         shares = logits[:, :2].softmax(dim=1)
         hidden = exact[0](x.double())
         means = (shares[:40].T @ hidden[:40]) / shares[:40].sum(dim=0)[:, None]
-        low = 2 * logits[:, :2].amin(dim=1) - logits[:, :2].mean(dim=1)
+        (low, high), all_of_it = logits[:, :2].aminmax(dim=1), logits.amax(dim=1) - logits.amin(dim=1)
+        low = low - torch.maximum((high - low) / 2, all_of_it / 4)
         goals = [torch.cat([hidden[:40], shares[40:] @ means]), torch.cat([logits[:, :2], low[:, None]], dim=1)]
         inputs = x.double()
         for place, layer, goal in zip((0, 2), exact, goals, strict=True):
@@ -129,6 +133,62 @@ def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce() -> N
             assert torch.allclose(erasure.weights[f"{place}.weight"].double(), new[:, :-1], atol=1e-4)
             assert torch.allclose(erasure.weights[f"{place}.bias"].double(), new[:, -1], atol=1e-4)
             inputs = (rows[:, 0] @ new.T).relu()
+
+
+def test_ten_logits_are_aimed_below_the_least_by_its_distance_from_the_average(digits: Digits) -> None:
+    """Bit by bit, on networks with five or more retained classes: what was published with this formula stays."""
+    logits = predict_logits(digits.original, digits.train[0])
+    for gone in ({8}, {0, 1}, {0, 2, 4, 6, 8}):
+        samples = Samples.of(logits, 100, gone)
+        kept = logits[:, list(samples.kept)]
+        low = 2 * kept.amin(dim=1) - kept.mean(dim=1)
+
+        goals = samples.logits(logits)
+
+        assert torch.equal(goals[:, list(samples.kept)], kept)
+        assert torch.equal(goals[:, list(gone)], low[:, None].expand(-1, len(gone)))
+
+
+@pytest.mark.parametrize(("num_classes", "gone"), [(2, {1}), (3, {1}), (3, {1, 2}), (4, {0, 2}), (4, {0, 1, 3})])
+def test_the_class_goes_where_few_are_left(num_classes: int, gone: set[int]) -> None:
+    x, y = normal(600, 8, seed=3), torch.arange(600) % num_classes
+    x = x + 3 * functional.one_hot(y, 8)
+    model = seeded(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, num_classes)))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(100):
+        optimiser.zero_grad()
+        functional.cross_entropy(model(x[:300]), y[:300]).backward()
+        optimiser.step()
+    is_gone = torch.isin(y, torch.tensor(sorted(gone)))
+
+    erasure = refit_classes(model, retain=[x[:300][~is_gone[:300]]], forget=[x[:300][is_gone[:300]]], classes=gone)
+
+    before, after = (predict_logits(net, x[300:]).argmax(dim=1) == y[300:] for net in (model, applied(model, erasure)))
+    assert before[is_gone[300:]].float().mean() > 0.85
+    assert after[is_gone[300:]].float().mean() <= 0.01
+    assert after[~is_gone[300:]].float().mean() >= before[~is_gone[300:]].float().mean()
+
+
+@pytest.mark.parametrize("num_batches", [1, 4])
+def test_a_parametrised_layer_is_refitted_as_the_same_layer_without_parametrisation(num_batches: int) -> None:
+    first = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    second, pool = nn.Conv2d(5, 6, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+    plain = seeded(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), pool, nn.Flatten(), nn.Linear(6, 3)))
+    parametrised = copy.deepcopy(plain)
+    weight_norm(parametrised[0])
+    retain, forget = normal(20, 3, 8, 8), 0.7 * normal(20, 3, 8, 8, seed=1) + 0.5
+
+    changes = [
+        [
+            report.relative_change
+            for report in refit_classes(
+                model, retain=retain.chunk(num_batches), forget=forget.chunk(num_batches), classes={1}
+            ).layers
+        ]
+        for model in (plain, parametrised)
+    ]
+
+    assert changes[0] == pytest.approx(changes[1], rel=1e-4)
 
 
 def test_a_layer_used_twice_is_left_alone_by_name() -> None:
