@@ -7,8 +7,7 @@ attached to the model, and every mode is restored, whatever happens inside.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from unlearning.arithmetic import full_precision
 from unlearning.batches import Batches as Batches  # noqa: PLC0414 - part of what this module offers
-from unlearning.batches import counted, first_samples
+from unlearning.batches import counted, first_samples, inputs_of
 from unlearning.checks import checked_count, checked_finite, checked_inputs
 from unlearning.discovery import Decomposing, trace
 from unlearning.errors import (
@@ -30,7 +29,7 @@ from unlearning.errors import (
 )
 from unlearning.inventory import Layer, Untouched, read_rows
 from unlearning.layout import layout_of
-from unlearning.modes import device_of, watchable
+from unlearning.modes import device_of, refused, watchable
 from unlearning.origins import Origins
 from unlearning.positions import PositionSampler
 from unlearning.products import Product, is_copy, operands, resolved
@@ -102,8 +101,12 @@ class _Watch(Decomposing):
         """Run the model on a batch."""
         self._batch, self._calls = len(batch), Counter()
         try:
-            with refused(batch, self), self:
+            with refused(batch), self:
                 run(number, batch)
+        except ForwardFailed as error:
+            if self.failure is None or error.__cause__ is not self.failure:
+                raise
+            raise self.failure from None
         finally:
             self._origins.forget_copies()
 
@@ -245,7 +248,7 @@ def find_layers(model: nn.Module, example: Tensor) -> Captured:
     Errors of `capture` pass through.
     """
     with watchable(model):
-        _, pair = first_samples(iter([checked_inputs(example)[:2]]), "example", device_of(model))
+        _, pair = first_samples(inputs_of([checked_inputs(example)[:2]], "example"), "example", device_of(model))
         found = _surveyed(model, pair, Origins(multiplied_tensors(model)))
         chosen = _chosen(model, found, None)
         layers = tuple(layer for layer in found.layers.values() if layer.weight in chosen)
@@ -264,19 +267,6 @@ def _surveyed(model: nn.Module, pair: Tensor, origins: Origins) -> Survey:
         first = trace(model, origins, pair.clone())
         second = trace(model, origins, torch.cat([pair[:1], pair[:1]]))
     return survey(model, first, second, origins)
-
-
-@contextmanager
-def refused(batch: Tensor, watch: _Watch | None = None) -> Iterator[None]:
-    """Name the batch when the model refuses it; what a sink raised, and what is no refusal, passes as it is."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if watch is not None and error is watch.failure:
-            raise
-        raise ForwardFailed(f"shape {tuple(batch.shape)}, {batch.dtype} on {batch.device}", error) from error
 
 
 def _chosen(model: nn.Module, found: Survey, weights: Collection[str] | None) -> tuple[str, ...]:

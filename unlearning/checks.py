@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from unlearning.errors import (
     BadBatch,
@@ -47,6 +49,43 @@ def checked_count(option: str, count: Any, least: int = 1) -> int:
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
         raise OptionOutOfRange(option, f"a whole number of at least {least}", count)
     return int(count)
+
+
+def checked_several(option: str, values: Any) -> tuple[Any, ...]:
+    """Return `values` as a tuple, if there are any.
+
+    Raises:
+        OptionOutOfRange: there is none, or `values` is none of several.
+    """
+    several = tuple(values) if isinstance(values, Iterable) else ()
+    if not several:
+        raise OptionOutOfRange(option, "at least one of several", values)
+    return several
+
+
+def checked_module(model: Any) -> nn.Module:
+    """Return `model` if it is a module whose parameters all exist.
+
+    Raises:
+        OptionOutOfRange: it is none, or a parameter waits for a first forward to be made.
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionOutOfRange("the model", "a torch.nn.Module", type(model).__name__)
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise OptionOutOfRange(f"'{name}'", "initialised (call the model once before)", type(tensor).__name__)
+    return model
+
+
+def checked_outputs(given: object) -> Tensor:
+    """Return what a model gave, if that can be logits.
+
+    Raises:
+        OptionOutOfRange: it is no tensor.
+    """
+    if not isinstance(given, Tensor):
+        raise OptionOutOfRange("the model's output", "a tensor of logits (B, K)", type(given).__name__)
+    return given
 
 
 def checked_finite(tensor: Tensor, where: str) -> Tensor:

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from unlearning.bench import Bench, Judgement
 from unlearning.capture import Progress, find_layers
-from unlearning.checks import checked_count
+from unlearning.checks import checked_count, checked_several
 from unlearning.erase import Erasure
-from unlearning.errors import OptionOutOfRange
 from unlearning.evaluation.controls import classifier_layers
 from unlearning.inventory import Layer
 from unlearning.refit import Refit
@@ -116,12 +115,11 @@ def deepest_refit(
 
 def _starts(layers: Sequence[Layer], classifier: Collection[str], depths: Sequence[int]) -> list[int]:
     """Return the places of the first refitted layer, the deepest first, without repetition."""
-    if not depths:
-        raise OptionOutOfRange("depths", "at least one number of layers", ())
+    numbers = [checked_count("a depth", depth) for depth in checked_several("depths", depths)]
     after = len(layers)
     while after and set(layers[after - 1].modules) <= set(classifier):
         after -= 1
-    return sorted({max(0, after - checked_count("a depth", depth)) for depth in depths})
+    return sorted({max(0, after - number) for number in numbers})
 
 
 def _is_good(judgement: Judgement, bench: Bench, allowed_drop: float) -> bool:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from unlearning.arithmetic import full_precision, swift_products
 from unlearning.capture import Batches, Progress
-from unlearning.checks import checked_alpha, checked_finite
+from unlearning.checks import checked_alpha, checked_finite, checked_module
 from unlearning.errors import StatisticsMismatch, WeightsDoNotFit
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.projection import LayerUpdate
 from unlearning.statistics import LayerStatistics, chosen_layers, collect
+from unlearning.survey import UNUSED
 
 PUBLISHED_ALPHA_R = 100.0
 PUBLISHED_ALPHA_F = 3.0
@@ -78,7 +79,7 @@ class Erasure:
                 unchanged.
             NonFinite: a new weight overflows in the parameter's dtype; the model is unchanged.
         """
-        parameters = dict(model.named_parameters())
+        parameters = dict(checked_module(model).named_parameters())
         for name, weight in self.weights.items():
             if name not in parameters:
                 raise WeightsDoNotFit(f"'{name}' is missing")
@@ -141,6 +142,7 @@ def erase_classes(
 
     Raises:
         OptionOutOfRange: an alpha is not a finite number above 0.
+        NonFinite: a parameter that runs holds NaN or infinity.
 
     Note:
         Errors of `collect` and `erase_from_statistics` pass through. Biases, norms and embeddings are never edited;
@@ -154,6 +156,7 @@ def erase_classes(
     kept = collect(model, retain, weights=layers, max_rows=max_rows, seed=seed, progress=progress, side="retain")
     gone = collect(model, forget, weights=layers, max_rows=max_rows, seed=seed, progress=progress, side="forget")
     kept, gone = _common(model, kept, gone)
+    _refuse_non_finite(model, kept.untouched)
     return erase_from_statistics(model, kept, gone, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
 
 
@@ -195,6 +198,14 @@ def erase_from_statistics(
     untouched = (*retain.untouched, *_left_out(model, retain.layers, reports))
     ordered = tuple(reports[layer.weight] for layer in chosen)
     return Erasure(MappingProxyType(weights), ordered, untouched, "paper", float(alpha_r), float(alpha_f))
+
+
+def _refuse_non_finite(model: nn.Module, untouched: tuple[Untouched, ...]) -> None:
+    """Look at what no layer's inputs tell of, such as the last bias; what never runs may hold anything."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for item in untouched:
+        if item.name in parameters and item.reason != UNUSED:
+            checked_finite(parameters[item.name], f"'{item.name}'")
 
 
 def _common(

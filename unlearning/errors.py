@@ -61,10 +61,10 @@ class AllZeroActivations(UnlearningError):
 
 
 class NothingToProject(UnlearningError):
-    """The model multiplies its activations by no parameter that the update could change."""
+    """The model multiplies its activations by no parameter that the update could change, or not where it must be."""
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"Expected a model that multiplies its activations by a parameter; {model} has none.")
+    def __init__(self, model: str, does: str = "multiplies its activations by a parameter") -> None:
+        super().__init__(f"Expected a model that {does}; {model} has none.")
 
 
 class UnknownLayer(UnlearningError):

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unlearning.modes import device_of, evaluating
+from unlearning.errors import ForwardFailed
+from unlearning.modes import device_of, evaluating, refused
 
 Layout = Callable[[Tensor], Tensor]
 
@@ -27,7 +28,7 @@ def layout_of(model: nn.Module, example: Tensor) -> Layout:
     `example` (B, ...).
 
     Raises:
-        RuntimeError: whatever else the model has against the example.
+        ForwardFailed: the model has something else against the example.
     """
     device = device_of(model)
     is_last = _takes_channels_last(model, example.to(device))
@@ -45,9 +46,9 @@ def _takes_channels_last(model: nn.Module, example: Tensor) -> bool:
     if turned is example:
         return False
     try:
-        with evaluating(model):
+        with refused(turned), evaluating(model):
             model(turned)
-    except RuntimeError as error:
+    except ForwardFailed as error:
         if _NO_VIEW not in str(error):
             raise
         return False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
 
 from unlearning.arithmetic import fresh_casts, swift_products
+from unlearning.checks import checked_module
+from unlearning.errors import ForwardFailed, OptionOutOfRange, UnlearningError
 
 
 @contextmanager
@@ -21,8 +25,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     Each module's flag is kept apart, because a partly frozen model (batch normalisation in evaluation mode inside a
     model in training mode) would not survive a plain `model.train()`.
+
+    Errors of `checked_module` pass through.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in checked_module(model).modules()]
     try:
         model.eval()
         with torch.no_grad(), swift_products(), fresh_casts():
@@ -33,8 +39,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return the device of the first parameter (or buffer) of `model`; the CPU if it has none."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    """Return the device of the first parameter (or buffer) of `model`; the CPU if it has none.
+
+    Errors of `checked_module` pass through.
+    """
+    for tensor in (*checked_module(model).parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
 
@@ -53,3 +62,28 @@ def watchable(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(was_fused)
+
+
+@contextmanager
+def refused(batch: Tensor) -> Iterator[None]:
+    """Name the batch when the model refuses it, whatever it raises; what is no refusal passes as it is."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, UnlearningError):
+        raise
+    except Exception as error:
+        raise ForwardFailed(f"shape {tuple(batch.shape)}, {batch.dtype} on {batch.device}", error) from error
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a deep copy; results that a module keeps, its last activations say, come without how they were computed.
+
+    Raises:
+        OptionOutOfRange: the model holds something that cannot be copied.
+    """
+    held = (leaf for module in checked_module(model).modules() for leaf in tree_leaves(vars(module)))
+    memo = {id(leaf): leaf.detach().clone() for leaf in held if isinstance(leaf, Tensor) and not leaf.is_leaf}
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise OptionOutOfRange("the model", "one that copy.deepcopy takes", str(error)) from error

@@ -24,7 +24,6 @@ Memory in a Transformer", ICLR 2023; Gandikota et al., "Unified Concept Editing 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
@@ -38,6 +37,7 @@ from unlearning.erase import Erasure, LayerReport, report_of
 from unlearning.errors import EmptySide, NonFinite, UnknownLayer
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.leastsquares import refitted
+from unlearning.modes import copied
 from unlearning.passes import Passes, at_least_single, bias_of
 from unlearning.targets import Samples, targets_of
 
@@ -127,7 +127,7 @@ class Refit:
         self._forget_weight = checked_alpha("forget_weight", forget_weight)
         self._ridge = checked_alpha("ridge", ridge)
         checked_count("max_rows", max_rows)
-        self._model, self._work = model, copy.deepcopy(model)
+        self._model, self._work = model, copied(model)
         sides = {name: tuple(inputs_of(batches, name)) for name, batches in (("retain", retain), ("forget", forget))}
         for name, held in sides.items():
             if not held:

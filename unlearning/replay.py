@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from unlearning.checks import checked_outputs
 from unlearning.errors import UnknownLayer
 from unlearning.layout import layout_of
-from unlearning.modes import evaluating
+from unlearning.modes import evaluating, refused
 from unlearning.recording import Filling, Missed, Prefix, Record, Recording, Replaying
 
 
@@ -73,11 +74,13 @@ class Replay:
 
         Raises:
             UnknownLayer: a weight is not among those that may be edited.
+            ForwardFailed: the model refuses the batch.
+            OptionOutOfRange: it returns something else than a tensor.
         """
         if not weights.keys() <= self._edited:
             raise UnknownLayer(weights.keys() - self._edited, self._edited)
-        with evaluating(self._model):
-            batch = self._layout(self._batches[number])
+        batch = self._layout(self._batches[number])
+        with refused(batch), evaluating(self._model):
             try:
                 if number in self._records:
                     return self._replayed(batch, weights, self._records[number])
@@ -154,5 +157,4 @@ class Replay:
         return {name: named[name].detach().clone() for name in sorted(self._edited)}
 
     def _called(self, batch: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        output: Tensor = functional_call(self._model, dict(weights), (batch,)) if weights else self._model(batch)
-        return output
+        return checked_outputs(functional_call(self._model, dict(weights), (batch,)) if weights else self._model(batch))

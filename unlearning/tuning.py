@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unlearning.arithmetic import swift_products
 from unlearning.bench import Bench
 from unlearning.capture import Progress
-from unlearning.checks import checked_alpha
+from unlearning.checks import checked_alpha, checked_several
 from unlearning.errors import OptionOutOfRange
 from unlearning.inventory import Layer, assemble, read_rows
 from unlearning.projection import LayerUpdate
@@ -165,8 +165,8 @@ class _Grid:
     """
 
     def __init__(self, alphas_r: Sequence[float], alphas_f: Sequence[float]) -> None:
-        self._r = sorted({checked_alpha("alpha_r", value) for value in alphas_r})
-        self._f = sorted({checked_alpha("alpha_f", value) for value in alphas_f})
+        self._r = sorted({checked_alpha("alpha_r", value) for value in checked_several("alphas_r", alphas_r)})
+        self._f = sorted({checked_alpha("alpha_f", value) for value in checked_several("alphas_f", alphas_f)})
         self._tried: set[tuple[float, float]] = set()
 
     @property
@@ -208,10 +208,9 @@ def _from_the_middle(values: list[float]) -> list[float]:
 def _tails(layers: tuple[Layer, ...], depths: Sequence[float]) -> list[tuple[str, ...]]:
     """Return the distinct sets of edited layers, from the deepest edit to the shallowest."""
     names = tuple(layer.weight for layer in layers)
-    for depth in depths:
-        if not 0 <= depth < 1:
-            raise OptionOutOfRange("a depth", "at least 0 and below 1", depth)
-    starts = sorted({int(depth * len(names) + 1e-9) for depth in depths})
-    if not starts:
-        raise OptionOutOfRange("depths", "at least one share", ())
+    shares = checked_several("depths", depths)
+    for share in shares:
+        if not (isinstance(share, (int, float)) and 0 <= share < 1):
+            raise OptionOutOfRange("a depth", "at least 0 and below 1", share)
+    starts = sorted({int(share * len(names) + 1e-9) for share in shares})
     return [names[start:] for start in starts]

@@ -20,6 +20,7 @@ from unlearning.checks import (
     checked_indices,
     checked_inputs,
     checked_labels,
+    checked_outputs,
 )
 from unlearning.errors import EmptySide, ShapeError
 from unlearning.evaluation.intervals import (
@@ -32,7 +33,7 @@ from unlearning.evaluation.intervals import (
 )
 from unlearning.evaluation.measure import Measure
 from unlearning.layout import layout_of
-from unlearning.modes import evaluating
+from unlearning.modes import evaluating, refused
 
 
 def predict_logits(
@@ -51,8 +52,8 @@ def predict_logits(
         weights: Parameters to use instead of the model's own, by name; the model itself is not changed.
 
     Note:
-        EmptySide without inputs, ShapeError for outputs that are no (n, K) matrix and NonFinite for NaN or infinity in
-        them pass through.
+        EmptySide without inputs, ForwardFailed for a batch that the model refuses, OptionOutOfRange and ShapeError for
+        outputs that are no (n, K) matrix and NonFinite for NaN or infinity in them pass through.
     """
     return logits_of(model, laid_out(model, batches_of(inputs, batch_size)), weights)
 
@@ -100,8 +101,9 @@ def logits_of(model: nn.Module, batches: Iterable[Tensor], weights: Mapping[str,
     parts = []
     with evaluating(model):
         for x in batches:
-            y = functional_call(model, dict(weights), (x,)) if weights else model(x)
-            parts.append(y.float().cpu())
+            with refused(x):
+                y = functional_call(model, dict(weights), (x,)) if weights else model(x)
+            parts.append(checked_outputs(y).float().cpu())
     if not parts:
         raise EmptySide("evaluated")
     logits = torch.cat(parts)

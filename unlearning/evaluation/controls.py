@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterable
 from itertools import chain, takewhile
 from typing import Any
@@ -13,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from unlearning.checks import checked_classes, checked_inputs
 from unlearning.errors import NothingToProject, WeightsDoNotFit
-from unlearning.modes import device_of, evaluating
+from unlearning.modes import copied, device_of, evaluating, refused
 
 
 def last_layer(model: nn.Module, example: Tensor) -> str:
@@ -33,13 +32,14 @@ def last_layer(model: nn.Module, example: Tensor) -> str:
         if isinstance(module, (nn.Linear, nn.Conv2d))
     ]
     try:
-        with evaluating(model):
-            model(checked_inputs(example)[:1].to(device_of(model), copy=True))
+        sample = checked_inputs(example)[:1].to(device_of(model), copy=True)
+        with refused(sample), evaluating(model):
+            model(sample)
     finally:
         for handle in handles:
             handle.remove()
     if not ran:
-        raise NothingToProject(type(model).__name__)
+        raise NothingToProject(type(model).__name__, "runs an nn.Linear or nn.Conv2d, the last of which is its head")
     return ran[-1]
 
 
@@ -129,7 +129,7 @@ def _holds_weights(name: str, module: nn.Module) -> bool:
 
 
 def _put_back(unlearned: nn.Module, original: nn.Module, names: Iterable[str]) -> nn.Module:
-    restored = copy.deepcopy(unlearned)
+    restored = copied(unlearned)
     modules = dict(restored.named_modules())
     for name in names:
         if name not in modules:
@@ -150,7 +150,7 @@ def mask_bias(model: nn.Module, classes: Collection[int], example: Tensor, *, co
     Raises:
         WeightsDoNotFit: the last layer has no bias.
     """
-    masked = copy.deepcopy(model)
+    masked = copied(model)
     bias = getattr(masked.get_submodule(last_layer(masked, example)), "bias", None)
     if not isinstance(bias, Tensor):
         raise WeightsDoNotFit("the last layer has no bias to mask")

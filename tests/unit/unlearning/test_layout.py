@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tests.fixtures.small_models import normal, seeded
 from unlearning import Bench, collect, erase_classes, layers_at_most, refit_classes
+from unlearning.errors import ForwardFailed
 from unlearning.evaluation import predict_logits
 from unlearning.evaluation.stages import stages
 from unlearning.layout import layout_of
@@ -115,7 +116,7 @@ def test_what_is_copied_to_lie_otherwise_is_copied_once(x: Tensor, monkeypatch: 
 
 
 def test_a_model_that_breaks_says_so_itself() -> None:
-    with pytest.raises(RuntimeError, match="expected input"):
+    with pytest.raises(ForwardFailed, match="expected input"):
         layout_of(nn.Conv2d(5, 4, 3), normal(4, 3, 8, 8))
 
 
