@@ -128,8 +128,9 @@ def erase_classes(
 
     Args:
         model: Any classifier whose call takes one batch; CPU or CUDA; its mode does not matter and is restored.
-        retain: Batches of samples of all retained classes, balanced, without augmentation (see `draw_samples`).
-        forget: Batches of samples of the classes to forget.
+        retain: Batches of samples of all retained classes, balanced, without augmentation (see `draw_samples`). With
+            `max_rows` they are counted first: see `capture` for what is iterated twice, and what is held.
+        forget: Batches of samples of the classes to forget; likewise.
         alpha_r: Larger keeps more of what the retained classes use; above 0.
         alpha_f: Larger removes more of what the forgotten classes use; above 0.
         layers: Keys of the layers to edit (`Layer.weight`, mostly the parameter's name); None for all.

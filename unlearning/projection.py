@@ -4,8 +4,8 @@
     M(a)   = a C ((a - 1) C + I)^-1                soft projection onto the directions that matter, 0 <= M <= I
     W'     = W - W (I - M_r) M_f
 
-No SVD is taken and neither M nor P is formed. With A(a) = (a - 1) C + I, all of whose eigenvalues lie between 1 and a
-(which makes float32 safe),
+No SVD is taken, M is never formed, and (I - M_r) M_f only where m > 2 d (see `project`). With A(a) = (a - 1) C + I,
+all of whose eigenvalues lie between 1 and a (which makes float32 safe),
 
     W M(a) = a (W C) A^-1                              one product, one factorisation, m right-hand sides
            = a / (a - 1) (W - W A^-1)                  the same without the product; loses digits when a is small

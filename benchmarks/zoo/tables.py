@@ -24,8 +24,9 @@ def document(rows: list[Row], seconds: float) -> str:
         f"torchvision {torchvision.__version__}{timm_version()}; {seconds / 60:.0f} minutes on "
         f"{torch.get_num_threads()} core(s).",
         "",
-        "Random weights. `matrices`: share of the numbers in weight matrices (linear, convolution, attention) that the",
-        "engine edits. `all`: share of all parameters. `difference`: how far the edited matrix is from that of a",
+        "Random weights. `matrices`: share of the numbers in a forward pass's weight matrices (linear, convolution,",
+        "attention) that the engine edits; what takes part in none, such as a head for training alone, counts in",
+        "`all` alone. `all`: share of all parameters. `difference`: how far the edited matrix is from that of a",
         "float64 SVD oracle that shares no code with the engine, and after `of` how large the edit is; both are shares",
         "of the matrix, for each compared layer.",
         "`runs`: the edited model gives finite outputs; in parentheses when only the compared layers were edited, to",

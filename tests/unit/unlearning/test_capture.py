@@ -168,6 +168,24 @@ def test_any_iterable_of_batches_gives_the_same() -> None:
     torch.testing.assert_close(moment(x, max_rows=50), expected)
 
 
+@pytest.mark.parametrize(
+    ("options", "times"), [({}, 1), ({"max_rows": 50}, 2), ({"max_rows": 50, "num_samples": 6}, 1)]
+)
+def test_a_loader_is_gone_through_twice_only_where_its_samples_must_be_counted(
+    options: dict[str, Any], times: int
+) -> None:
+    class Loader:
+        begun = 0
+
+        def __iter__(self) -> Iterator[Tensor]:
+            self.begun += 1
+            return iter(normal(6, 3, 8, 8).split(2))
+
+    loader = Loader()
+    moment(loader, **options)
+    assert loader.begun == times
+
+
 def test_a_stream_of_known_length_is_never_held() -> None:
     alive = 0
 
