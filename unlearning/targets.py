@@ -66,7 +66,7 @@ class Samples:
     def importance(self, num_rows: int, forget_weight: float) -> Tensor:
         """Return weights (n,) of the rows: 1 in total for the retain side, `forget_weight` for the other."""
         num_retain = len(self) - self.num_forget
-        each = torch.full((len(self),), 1.0 / num_retain)
+        each = torch.full((len(self),), 1.0 / num_retain, device=self.shares.device)
         each[num_retain:] = forget_weight / self.num_forget
         return self.spread(each * len(self) / num_rows, num_rows)
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a model or a setting is refused in words by every public door, not by what breaks inside."""
+"""What is wrong with a model or a setting is refused in words by every public door; what is merely odd works."""
 
 from __future__ import annotations
 
@@ -187,3 +187,25 @@ def test_a_model_whose_head_is_no_module_is_edited_but_not_judged(work: Work) ->
     assert [layer.weight for layer in erased(Functional()).layers] == ["weight"]
     with pytest.raises(NothingToProject, match=r"runs an nn\.Linear or nn\.Conv2d, .*Functional has none"):
         work(Functional())
+
+
+def weights_of(erasure: Erasure) -> Tensor:
+    return torch.cat([weight.flatten() for weight in erasure.weights.values()])
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda model: weights_of(erase_classes(model, retain=[X[:8]], forget=[X[8:]], max_rows=5)),
+        lambda model: weights_of(refitted(model)),
+        lambda model: np.array(benched(model).judge(model.state_dict())),
+        predicted,
+    ],
+    ids=["erased", "refitted", "benched", "predicted"],
+)
+def test_the_default_device_is_not_the_engines(work: Callable[[nn.Module], Any]) -> None:
+    model = body()
+    expected = work(model)
+    with torch.device("meta"):
+        given = work(model)
+    assert (given == expected).all()
