@@ -9,8 +9,8 @@ level of PyTorch's operators), `inventory` (layers, read and written back), `pat
 multiplies, and which of them are measured), `capture` (running a model and streaming rows), `symmetric` and
 `statistics` (second moments), `projection` (the paper's update of one layer), `recording` and `replay` (forwards that
 begin at the first edited layer), `bench` and `tuning` (how strong, how deep), `erase` (the public door of the
-projection); `leastsquares`, `passes`, `targets`, `refit` and `deepening` (the refit); beside them `sampling` and
-`evaluation`.
+projection); `leastsquares`, `passes`, `outputs`, `targets`, `refit` and `deepening` (the refit); beside them `sampling`
+and `evaluation`.
 
 One alphabet of shapes, everywhere:
 

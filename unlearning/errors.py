@@ -67,6 +67,16 @@ class NothingToProject(UnlearningError):
         super().__init__(f"Expected a model that {does}; {model} has none.")
 
 
+class NotRefittable(UnlearningError):
+    """None of the layers that a refit could change gives the model's outputs, so it could not make a class go."""
+
+    def __init__(self, refittable: Iterable[str]) -> None:
+        super().__init__(
+            "Expected a layer that gives the model's outputs, a shift per sample and a factor aside, among those that "
+            f"can be refitted, got {sorted(refittable)}; the projection (erase_classes, method 'paper') needs none."
+        )
+
+
 class UnknownLayer(UnlearningError):
     """A layer was asked for that the model does not have, or that cannot be projected."""
 

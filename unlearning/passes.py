@@ -13,6 +13,7 @@ from unlearning.errors import NonFinite, ShapeError, UnknownLayer
 from unlearning.inventory import Layer
 from unlearning.modes import refused, watchable
 from unlearning.replay import Replay
+from unlearning.survey import ADDED
 
 
 class Passes:
@@ -34,10 +35,13 @@ class Passes:
         self._model, self._batches, self._seed, self._progress = model, batches, seed, progress
         self.num_samples = sum(map(len, batches))
         self.each = max(1, max_rows // self.num_samples)
-        self.layers = _checked_layers(find_layers(model, batches[0]).layers, layers)
+        found = find_layers(model, batches[0])
+        self.layers = _checked_layers(found.layers, layers)
+        self.assigned = found.assigned
+        self._added = {item.name for item in found.untouched if set(item.reason.split("; ")) <= set(ADDED)}
         self._done, self._total = 0, 2 * self.num_samples
         with watchable(model):
-            self._replay = Replay(model, batches, _edited(model, self.layers))
+            self._replay = Replay(model, batches, self._edited())
 
     def logits(self) -> Tensor:
         """Return the outputs (N, K) on the CPU.
@@ -76,6 +80,16 @@ class Passes:
         self._advance(self.num_samples)
         return captured
 
+    def show_first(self, sink: RowSink, layers: Collection[str], num_samples: int) -> Captured:
+        """Show all rows of these layers to a sink, for the first samples alone."""
+        firsts, left = list[Tensor](), num_samples
+        for batch in self._batches:
+            firsts.append(batch[:left])
+            left -= len(firsts[-1])
+            if not left:
+                break
+        return capture(self._model, firsts, sink, weights=layers)
+
     def rows(self, layer: Layer) -> Tensor:
         """Return the inputs (n, groups, d) of one layer, at least float32."""
         parts: list[Tensor] = []
@@ -89,6 +103,19 @@ class Passes:
 
         self.show(emptied, [layer.weight])
         return torch.cat(parts)
+
+    def bias_of(self, layer: Layer) -> tuple[str, Tensor] | None:
+        """Return the bias that belongs to a weight by its name, if there is one of the right size that is added."""
+        name = bias_name(layer)
+        found = dict(self._model.named_parameters()).get(name) if name in self._added else None
+        return (name, found.detach()) if found is not None and found.shape == (layer.m,) else None
+
+    def _edited(self) -> set[str]:
+        """Return the names of the parameters that change; none if a run shows only what is computed from one."""
+        parameters = {name for name, _ in self._model.named_parameters()}
+        if any(layer.tensor not in parameters for layer in self.layers):
+            return set()
+        return parameters.intersection(name for layer in self.layers for name in (layer.tensor, bias_name(layer)))
 
     def _capture(self, sink: RowSink, layers: Collection[str] | None, forward: Forward | None) -> Captured:
         return capture(
@@ -121,24 +148,9 @@ def _checked_layers(found: tuple[Layer, ...], wanted: Collection[str] | None) ->
     return tuple(layer for layer in found if layer.weight in wanted)
 
 
-def _edited(model: nn.Module, layers: Collection[Layer]) -> set[str]:
-    """Return the names of the parameters that change; none if a run shows only what is computed from one."""
-    parameters = {name for name, _ in model.named_parameters()}
-    if any(layer.tensor not in parameters for layer in layers):
-        return set()
-    return parameters.intersection(name for layer in layers for name in (layer.tensor, bias_name(layer)))
-
-
 def at_least_single(rows: Tensor) -> Tensor:
     """Return a copy in float32, or float64 if that is what it was."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32), copy=True)
-
-
-def bias_of(model: nn.Module, layer: Layer) -> tuple[str, Tensor] | None:
-    """Return the bias that belongs to a weight by its name, if there is one of the right size."""
-    name = bias_name(layer)
-    found = dict(model.named_parameters()).get(name)
-    return (name, found.detach()) if found is not None and found.shape == (layer.m,) else None
 
 
 def bias_name(layer: Layer) -> str:

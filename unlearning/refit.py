@@ -38,7 +38,8 @@ from unlearning.errors import EmptySide, NonFinite, UnknownLayer
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.leastsquares import refitted
 from unlearning.modes import copied
-from unlearning.passes import Passes, at_least_single, bias_of
+from unlearning.outputs import output_layer
+from unlearning.passes import Passes, at_least_single
 from unlearning.targets import Samples, targets_of
 
 FORGET_WEIGHT = 0.5
@@ -68,7 +69,8 @@ def refit_classes(
         retain: Batches of samples of all retained classes, balanced, without augmentation (see `draw_samples`).
         forget: Batches of samples of the classes to forget.
         classes: All classes that shall be predicted no more, those forgotten earlier included.
-        layers: Keys of the layers to refit; None for all. The last few are what pays (see `deepest_refit`).
+        layers: Keys of the layers to refit, the one that gives the logits among them; None for all. The last few are
+            what pays (see `deepest_refit`).
         forget_weight: Weight of the forget side, the retain side having 1; above 0.
         ridge: How strongly the old weights attract, as a share of the inputs' mean square; above 0.
         max_rows: Most rows per layer, both sides together; each sample gives the same number, at least one.
@@ -81,6 +83,8 @@ def refit_classes(
 
     Raises:
         OptionOutOfRange: a weight or the ridge is not a finite number above 0.
+        NotRefittable: the logits are not what one of the layers gives, or its rows cannot be told apart by sample; the
+            projection (`erase_classes`) asks for less.
 
     Note:
         Errors of `capture` pass through. Inputs are held in memory, and the rows of one layer.
@@ -135,8 +139,10 @@ class Refit:
         batches = (*sides["retain"], *sides["forget"])
         num_forget = sum(map(len, sides["forget"]))
         self._passes = Passes(self._work, batches, layers, max_rows, seed, progress)
-        self._samples = Samples.of(self._passes.logits(), num_forget, classes)
-        self._found, self._targets = targets_of(self._work, self._passes, self._samples)
+        logits = self._passes.logits()
+        self._samples = Samples.of(logits, num_forget, classes)
+        output = output_layer(self._work, self._passes, logits)
+        self._found, self._targets = targets_of(self._work, self._passes, self._samples, output)
         self.layers = tuple(layer for layer in self._found.layers if layer.weight in self._targets)
 
     def of(self, layers: Iterable[str]) -> Erasure:
@@ -167,7 +173,7 @@ class Refit:
         """Refit one layer of the working copy and return its new parameters by name."""
         work, targets = self._work, self._targets[layer.weight]
         rows = self._passes.rows(layer)
-        weight, bias = at_least_single(read_rows(work, layer)), bias_of(work, layer)
+        weight, bias = at_least_single(read_rows(work, layer)), self._passes.bias_of(layer)
         if bias is not None:
             weight = torch.cat([weight, bias[1].to(weight).view(*layer.shape[:2], 1)], dim=2)
             rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)

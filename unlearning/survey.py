@@ -19,6 +19,8 @@ from unlearning.products import PRODUCTS, Product
 
 UNUSED = "never used in the forward pass"
 """The reason of a parameter that no operation met."""
+ADDED = ("bias", "added to activations")
+"""Reasons of parameters that are added to what a product gives, by the product or after it."""
 
 Key = tuple[str, View]
 """Name of a tensor and the part of it that is multiplied: the same for all products with the same matrix."""
@@ -197,7 +199,7 @@ def _holders(model: nn.Module) -> dict[str, tuple[str, ...]]:
 _WORDS = (
     ("norm", "scale or shift of a normalisation"),
     ("embedding", "a table that is looked up, not multiplied"),
-    ("add", "added to activations"),
+    ("add", ADDED[1]),
     ("sub", "subtracted from activations"),
     ("mul", "scales activations"),
     ("div", "scales activations"),
@@ -216,7 +218,7 @@ def _described(use: Use) -> str:
         return "takes part in a product whose inputs do not depend on the samples"
     if use.operation in PRODUCTS:
         if not use.is_operand:
-            return "bias"
+            return ADDED[0]
         if use.computed_by:
             return f"the multiplied weight is computed from it in the forward pass ({use.computed_by})"
         return "multiplied in a form that cannot be written back"

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from unlearning.arithmetic import full_precision
-from unlearning.capture import Captured, RowSink
+from unlearning.capture import Captured
 from unlearning.checks import checked_classes
-from unlearning.inventory import Layer, read_rows
-from unlearning.passes import Passes, at_least_single, bias_of
+from unlearning.errors import NotRefittable
+from unlearning.inventory import Layer
+from unlearning.outputs import Outputs
+from unlearning.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,6 @@ class Samples:
 
     num_forget: int
     kept: tuple[int, ...]
-    num_classes: int
     shares: Tensor
     """(N, K'): softmax of the original's logits over the retained classes."""
 
@@ -30,7 +31,7 @@ class Samples:
         """Look at the original's outputs (N, K), the last `num_forget` being those of the forget side."""
         gone = checked_classes(classes, logits.shape[1])
         kept = tuple(index for index in range(logits.shape[1]) if index not in gone)
-        return cls(num_forget, kept, logits.shape[1], logits[:, list(kept)].softmax(dim=1))
+        return cls(num_forget, kept, logits[:, list(kept)].softmax(dim=1))
 
     def __len__(self) -> int:
         return len(self.shares)
@@ -71,36 +72,33 @@ class Samples:
         return self.spread(each * len(self) / num_rows, num_rows)
 
 
-def targets_of(model: nn.Module, passes: Passes, samples: Samples) -> tuple[Captured, dict[str, Tensor]]:
-    """Return what ran, and for each layer whose rows can be assigned to samples its targets (n, groups, m / groups)."""
-    matrices = dict[str, tuple[Tensor, Tensor]]()
-    parts: dict[str, list[Tensor]] = {}
+def targets_of(model: nn.Module, passes: Passes, samples: Samples, output: str) -> tuple[Captured, dict[str, Tensor]]:
+    """Return what ran, and for each layer whose rows can be assigned to samples its targets (n, groups, m / groups).
 
-    def sink(layer: Layer, rows: Tensor) -> None:
-        if layer.weight not in matrices:
-            matrix, bias = at_least_single(read_rows(model, layer)), bias_of(model, layer)
-            shift = matrix.new_zeros(layer.m) if bias is None else bias[1].to(matrix)
-            matrices[layer.weight] = matrix.mT, shift.view(layer.groups, 1, -1)
-        matrix, shift = matrices[layer.weight]
-        given = rows.to(matrix.dtype).transpose(0, 1) @ matrix + shift
-        parts.setdefault(layer.weight, []).append(given.transpose(0, 1).flatten(1))
+    Args:
+        model: The original, or what still is a copy of it.
+        passes: Runs of it.
+        samples: Both sides.
+        output: Key of the layer that gives the logits (see `output_layer`).
 
-    def emptied() -> RowSink:
-        parts.clear()
-        return sink
-
-    found = passes.show(emptied, [layer.weight for layer in passes.layers])
+    Raises:
+        NotRefittable: that layer's rows cannot be assigned to samples.
+    """
+    outputs = Outputs(model, passes)
+    found = passes.show(outputs.emptied, [layer.weight for layer in passes.layers])
     targets = {}
     for layer in found.layers:
-        given = torch.cat(parts.pop(layer.weight))
+        given, is_output = outputs.pop(layer), layer.weight == output
         if layer.weight in found.assigned and len(given) % found.num_samples == 0:
-            targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_last=layer is found.layers[-1])
+            targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_output=is_output)
+    if output not in targets:
+        raise NotRefittable(targets)
     return found, targets
 
 
-def _goal(samples: Samples, layer: Layer, given: Tensor, *, each: int, is_last: bool) -> Tensor:
+def _goal(samples: Samples, layer: Layer, given: Tensor, *, each: int, is_output: bool) -> Tensor:
     """Return targets (n, groups, m / groups) from what the original layer gave (n, m)."""
-    if is_last and layer.m == samples.num_classes:
+    if is_output:
         return samples.logits(given).view(-1, *layer.shape[:2])
     positions = given.view(len(samples), -1, layer.m)
     if positions.shape[1] < each:  # all positions are there, in order

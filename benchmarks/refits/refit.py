@@ -12,7 +12,7 @@ from benchmarks.refits.variations import Variation
 from unlearning import Erasure, Refit
 from unlearning.inventory import Layer, assemble, read_rows
 from unlearning.leastsquares import refitted
-from unlearning.passes import at_least_single, bias_of
+from unlearning.passes import at_least_single
 
 
 class VariedRefit(Refit):
@@ -61,7 +61,7 @@ class VariedRefit(Refit):
 
     def _outputs(self, layer: Layer, explained: float | None) -> Tensor:
         """Return what the layer gives now, (n, m); of its inputs only what the retained ones explain, if asked for."""
-        bias, weight = bias_of(self._work, layer), at_least_single(read_rows(self._work, layer))
+        bias, weight = self._passes.bias_of(layer), at_least_single(read_rows(self._work, layer))
         rows = self._passes.rows(layer)
         if explained is not None:
             # Inputs that map to themselves as far as retained rows ask for it, and to 0 otherwise.
@@ -73,7 +73,7 @@ class VariedRefit(Refit):
         return products.transpose(0, 1).flatten(1) + (0 if bias is None else bias[1])
 
     def _fit(self, layer: Layer) -> dict[str, Tensor]:
-        bias = bias_of(self._work, layer)
+        bias = self._passes.bias_of(layer)
         if self._variation.has_bias or bias is None:
             return super()._fit(layer)
         rows, targets = self._passes.rows(layer), self._targets[layer.weight] - bias[1].view(layer.shape[:2])

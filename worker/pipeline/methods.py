@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol, Self
 
+from core import log
 from core.requests.spec import UnlearnSpec
 from unlearning import (
     Bench,
@@ -19,12 +20,15 @@ from unlearning import (
     erase_from_statistics,
     layers_at_most,
 )
+from unlearning.errors import NotRefittable
 from worker.pipeline.data import Images, at_most, set_aside
 from worker.pipeline.materials import Materials
 from worker.pipeline.outputs import Loaded
 from worker.progress import Progress
 
 Span = tuple[float, float]
+
+_log = log.get_logger("method")
 
 REFIT_RETAIN = 4
 """Retained images of a refit, for each that the projection takes: a fit of thousands of numbers needs more rows than a
@@ -115,9 +119,16 @@ def method_of(context: Work) -> Callable[[Work, Sides, Span], Made]:
 
 
 def auto(context: Work, sides: Sides, span: Span) -> Made:
-    """Refit; if that breaks a limit on the validation images, project as well, and take the better of the two."""
+    """Refit; if that breaks a limit on the validation images, project as well, and take the better of the two.
+
+    A network that cannot be refitted is projected.
+    """
     middle = (span[0] + span[1]) / 2
-    deepening = _deepening(context, sides, (span[0], middle))
+    try:
+        deepening = _deepening(context, sides, (span[0], middle))
+    except NotRefittable as error:
+        _log.info("method.not_refittable", detail=str(error))
+        return paper(context, sides, (middle, span[1]))
     refitted = _made(deepening)
     if deepening.is_good:
         return refitted

@@ -1,6 +1,7 @@
 """The refit: on a real classifier it forgets and keeps, and in every layer it solves what the module says it solves."""
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from unlearning.errors import (
     ForwardFailed,
     NonFinite,
     NoRetainedClass,
+    NotRefittable,
     OptionOutOfRange,
     UnknownLayer,
 )
@@ -205,6 +207,115 @@ def test_a_layer_used_twice_is_left_alone_by_name() -> None:
 
     assert [report.weight for report in erasure.layers] == ["head.weight"]
     assert any(item.name == "shared.weight" and "no sample" in item.reason for item in erasure.untouched)
+
+
+class Changed(nn.Module):
+    """A small classifier, and what is made of the logits of its last layer."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.body, self.change = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(self.body(x))
+
+
+def changed(change: Callable[[Tensor], Tensor], *, scale: float = 1.0) -> Erasure:
+    model = seeded(Changed(change))
+    with torch.no_grad():
+        for parameter in model.body[2].parameters():
+            parameter.mul_(scale)
+    return refit_classes(model, retain=[normal(30, 6)], forget=[normal(9, 6, seed=1)], classes={0})
+
+
+def test_outputs_that_the_last_layer_does_not_give_are_refused_and_a_shift_per_sample_is_not() -> None:
+    plain, shifted = changed(lambda z: z), changed(lambda z: z.log_softmax(dim=1))
+
+    assert len(changed(lambda z: 10 * z).layers) == 2
+    assert len(changed(lambda z: z, scale=0.0).layers) == 2
+    for name, weight in plain.weights.items():
+        torch.testing.assert_close(shifted.weights[name], weight)
+    for change in (torch.neg, torch.square, torch.zeros_like, lambda z: z.roll(1, dims=1)):
+        with pytest.raises(NotRefittable, match="erase_classes"):
+            changed(change)
+
+
+def test_a_layer_that_runs_after_the_output_is_not_taken_for_it() -> None:
+    class Watched(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            features = self[1](self[0](x))
+            logits: Tensor = self[2](features)
+            self[3](features)
+            return logits
+
+    first, head = nn.Linear(6, 8), nn.Linear(8, 4)
+    parts = (first, nn.ReLU(), head, nn.Linear(8, 4))
+    given: dict[str, Any] = {"retain": [normal(30, 6)], "forget": [normal(9, 6, seed=1)], "classes": {0}}
+    expected = refit_classes(seeded(nn.Sequential(*parts[:3])), **given)
+
+    found = refit_classes(seeded(Watched(*parts)), **given)
+
+    for name, weight in expected.weights.items():
+        torch.testing.assert_close(found.weights[name], weight)
+
+
+def test_an_output_layer_may_see_positions_that_are_averaged() -> None:
+    """As in SqueezeNet, whose logits are averages over positions behind a ReLU; `max_rows` leaves two of the 64."""
+    convolutions = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+    for middle in (nn.ReLU(), nn.Identity()):
+        model = nn.Sequential(
+            convolutions[0], nn.ReLU(), convolutions[1], middle, nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        x = normal(60, 3, 8, 8)
+        gone = int(predict_logits(seeded(model), x).argmax(dim=1).mode().values)
+
+        erasure = refit_classes(model, retain=[x[:40]], forget=[x[40:]], classes={gone}, max_rows=120)
+
+        assert [report.retain_rows + report.forget_rows for report in erasure.layers] == [120, 120]
+        assert predict_logits(applied(model, erasure), x).argmin(dim=1).unique().tolist() == [gone]
+
+
+class Tied(nn.Module):
+    """Its only layer runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layer(self.layer(x).relu())
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        (Tied(), None),
+        (nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)), None),
+        (nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), ["0.weight"]),
+    ],
+    ids=["used twice", "samples mix", "not asked for"],
+)
+def test_an_output_layer_that_cannot_be_refitted_is_an_error(model: nn.Module, layers: list[str] | None) -> None:
+    with pytest.raises(NotRefittable):
+        refit_classes(seeded(model), retain=[normal(30, 6)], forget=[normal(9, 6)], classes={0}, layers=layers)
+
+
+def test_a_bias_that_is_multiplied_is_no_bias() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.empty(5, 6)), nn.Parameter(torch.empty(5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x @ self.weight.T).relu() * self.bias
+
+    model = seeded(nn.Sequential(Scaled(), nn.Linear(5, 3)))
+
+    erasure = refit_classes(model, retain=[normal(30, 6)], forget=[normal(9, 6)], classes={0})
+
+    assert list(erasure.weights) == ["0.weight", "1.weight", "1.bias"]
+    assert [(item.name, item.reason) for item in erasure.untouched] == [("0.bias", "scales activations")]
 
 
 def test_progress_only_grows_and_ends_complete(digits: Digits) -> None:
