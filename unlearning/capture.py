@@ -19,7 +19,7 @@ from unlearning.arithmetic import full_precision
 from unlearning.batches import Batches as Batches  # noqa: PLC0414 - part of what this module offers
 from unlearning.batches import counted, first_samples, inputs_of
 from unlearning.checks import checked_count, checked_finite, checked_inputs
-from unlearning.discovery import Decomposing, trace
+from unlearning.discovery import Decomposing, told_apart, trace
 from unlearning.errors import (
     ForwardFailed,
     NothingToProject,
@@ -58,14 +58,17 @@ class Captured:
         layers: The layers that ran, in order of their first call.
         untouched: The parameters out of reach.
         num_samples: Samples that passed.
-        assigned: Keys of the layers that are applied once and whose rows can be told apart by sample: with `max_rows` a
-            multiple of `num_samples`, each sample has the same number of rows, one after the other.
+        assigned: Keys of the layers that are applied once to each batch and whose rows can be told apart by sample:
+            they come sample after sample.
+        uneven: Those among them of which some batches gave more rows per sample than others, as images of several sizes
+            do. Of all others each sample gave as many, with `max_rows` None or a multiple of `num_samples`.
     """
 
     layers: tuple[Layer, ...]
     untouched: tuple[Untouched, ...]
     num_samples: int
     assigned: frozenset[str]
+    uneven: frozenset[str] = frozenset()
 
 
 class _Samplers:
@@ -96,6 +99,8 @@ class _Watch(Decomposing):
         self._calls: Counter[str] = Counter()
         self.failure: BaseException | None = None
         self.late: dict[str, str] = {}
+        # By layer, the rows per sample of all batches; None where nobody can say which sample a row belongs to.
+        self.shares: dict[str, set[int | None]] = {key: set() for key in chosen}
 
     def forward(self, run: Forward, number: int, batch: Tensor) -> None:
         """Run the model on a batch."""
@@ -109,6 +114,9 @@ class _Watch(Decomposing):
             raise self.failure from None
         finally:
             self._origins.forget_copies()
+        for key in self._chosen:
+            if self._calls[key] != 1:
+                self.shares[key].add(None)
 
     def execute(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run the operation, which checks its operands, and then hand on its rows if it is a product of a layer."""
@@ -151,9 +159,11 @@ class _Watch(Decomposing):
         layout = known[call] if call < len(known) else None
         split = None if layout is None else layout.fits(items, batch)
         if split is None:
+            self.shares[layer.weight].add(None)
             return sampler.draw_unassigned(batch, items * positions)
         outer, inner = split
         index = sampler.draw(batch, outer * inner * positions)
+        self.shares[layer.weight].add(outer * inner * positions if index is None else len(index) // batch)
         if outer == 1:
             return index
         if index is None:
@@ -239,7 +249,9 @@ def capture(
     layers = tuple(
         layer for layer in found.layers.values() if layer.weight in chosen and layer.tensor not in watch.late
     )
-    return Captured(layers, list_untouched(model, found, layers, watch.late), seen, _assigned(found))
+    assigned = _assigned(found) - {key for key, shares in watch.shares.items() if None in shares}
+    uneven = assigned.intersection(key for key, shares in watch.shares.items() if len(shares) > 1)
+    return Captured(layers, list_untouched(model, found, layers, watch.late), seen, assigned, uneven)
 
 
 def find_layers(model: nn.Module, example: Tensor) -> Captured:
@@ -264,7 +276,7 @@ def _surveyed(model: nn.Module, pair: Tensor, origins: Origins) -> Survey:
     if pair.is_meta:
         raise OptionOutOfRange("the model's device", "one that holds data", "meta")
     with refused(pair):
-        first = trace(model, origins, pair.clone())
+        first = trace(model, origins, told_apart(pair))
         second = trace(model, origins, torch.cat([pair[:1], pair[:1]]))
     return survey(model, first, second, origins)
 

@@ -3,7 +3,7 @@
 Two samples pass, and every tensor is known to depend on them or not; what does not, is known by the parameters it was
 made from. So when a parameter meets the samples, it is seen in what operation, and whether as itself or after some
 computation. A second pass, in which the second sample is replaced by the first, shows which rows of each product
-belong to the second sample: those that change.
+belong to the second sample: those that change. (Hence the two differ everywhere, see `told_apart`.)
 """
 
 from __future__ import annotations
@@ -169,6 +169,20 @@ class Tracer(Decomposing):
         else:
             state.depends |= depends
             state.made_from = {**made_from, **state.made_from}
+
+
+def told_apart(pair: Tensor) -> Tensor:
+    """Return a copy of two samples (2, ...) in which the second differs from the first everywhere.
+
+    Where both have the same padding or background, their rows are the same, and could be anyone's. The second is given
+    the largest number of the two samples there, or the smallest: a pixel or an index that the model knows. Two samples
+    of a single number, and complex ones, stay as they are.
+    """
+    first, second = copied = pair.clone()
+    if copied.numel() and not copied.is_complex():
+        low, high = copied.amin(), copied.amax()
+        second.copy_(torch.where(first == second, torch.where(first == high, low, high), second))
+    return copied
 
 
 def trace(model: nn.Module, origins: Origins, inputs: Tensor) -> Seen:

@@ -63,9 +63,8 @@ def output_layer(model: nn.Module, passes: Passes, logits: Tensor) -> str:
         outputs, first = Outputs(model, passes), logits[:_NUM_SAMPLES]
         found = passes.show_first(outputs.emptied(), keys, len(first))
         for layer in reversed(found.layers):
-            given = outputs.pop(layer).to(first)
-            if layer.weight in found.assigned and len(given) % len(first) == 0:
-                positions = given.view(len(first), -1, layer.m)
+            if layer.weight in found.assigned - found.uneven:
+                positions = outputs.pop(layer).to(first).view(len(first), -1, layer.m)
                 if any(_is_same(kept.mean(dim=1), first) for kept in (positions, positions.relu())):
                     return layer.weight
     raise NotRefittable(layer.weight for layer in passes.layers if layer.weight in passes.assigned)

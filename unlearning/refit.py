@@ -79,7 +79,8 @@ def refit_classes(
 
     Returns:
         New weights and biases, and the report. A layer whose rows cannot be told apart by sample (a weight used several
-        times in one forward) is left alone and reported. Deterministic for a given seed, device and thread count.
+        times in one forward), or of which some samples have more than others (images of several sizes), is left alone
+        and reported. Deterministic for a given seed, device and thread count.
 
     Raises:
         OptionOutOfRange: a weight or the ridge is not a finite number above 0.
@@ -207,10 +208,13 @@ def _untouched(
     total = sum(parameter.numel() for parameter in model.parameters())
     items = [item for item in found.untouched if item.name not in changed]
     for layer in found.layers:
-        if layer.weight not in wanted or layer.weight not in found.assigned:
+        if layer.weight not in wanted:
             size = read_rows(model, layer).numel()
-            reason = (
-                "not among the layers asked for" if layer.weight in found.assigned else "its rows belong to no sample"
-            )
-            items.append(Untouched(layer.weight, size, size / total, reason))
+            items.append(Untouched(layer.weight, size, size / total, _left_out(found, layer)))
     return tuple(items)
+
+
+def _left_out(found: Captured, layer: Layer) -> str:
+    if layer.weight not in found.assigned:
+        return "its rows belong to no sample"
+    return "some samples have more of its rows" if layer.weight in found.uneven else "not among the layers asked for"

@@ -73,7 +73,7 @@ class Samples:
 
 
 def targets_of(model: nn.Module, passes: Passes, samples: Samples, output: str) -> tuple[Captured, dict[str, Tensor]]:
-    """Return what ran, and for each layer whose rows can be assigned to samples its targets (n, groups, m / groups).
+    """Return what ran, and for each layer with equally many rows of each sample its targets (n, groups, m / groups).
 
     Args:
         model: The original, or what still is a copy of it.
@@ -82,14 +82,14 @@ def targets_of(model: nn.Module, passes: Passes, samples: Samples, output: str) 
         output: Key of the layer that gives the logits (see `output_layer`).
 
     Raises:
-        NotRefittable: that layer's rows cannot be assigned to samples.
+        NotRefittable: that layer's rows cannot be assigned to samples, or the samples do not have equally many.
     """
     outputs = Outputs(model, passes)
     found = passes.show(outputs.emptied, [layer.weight for layer in passes.layers])
     targets = {}
     for layer in found.layers:
-        given, is_output = outputs.pop(layer), layer.weight == output
-        if layer.weight in found.assigned and len(given) % found.num_samples == 0:
+        if layer.weight in found.assigned - found.uneven:
+            given, is_output = outputs.pop(layer), layer.weight == output
             targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_output=is_output)
     if output not in targets:
         raise NotRefittable(targets)

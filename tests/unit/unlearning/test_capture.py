@@ -74,6 +74,37 @@ def test_the_same_positions_are_drawn_in_every_layout_and_batch_size(order: str,
         assert drawn("samples first", batches, max_rows) == rows
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
+def test_rows_come_in_order_of_the_samples_where_the_first_two_have_the_same_padding(dtype: torch.dtype) -> None:
+    x = (normal(5, 6, 2) > 0).to(dtype)
+    x[:, 0] = torch.arange(2)
+    x[1, :4] = x[0, :4]
+
+    class Cast(Numbered):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float())
+
+    def rows(order: str) -> Tensor:
+        parts: list[Tensor] = []
+        capture(seeded(Cast(order)), [x], lambda _, part: parts.append(part[:, 0].clone()))
+        return torch.cat(parts)
+
+    for order in ("positions first", "in between"):
+        assert torch.equal(rows(order), x.float().reshape(-1, 2))
+
+
+def test_layers_of_which_larger_images_have_more_rows_are_named() -> None:
+    model = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)))
+    x = [normal(6, 3, 8, 8), normal(6, 3, 5, 5)]  # 36 positions and 9
+
+    everything = capture(model, x, lambda _, __: None)
+    drawn_alike = capture(model, x, lambda _, __: None, max_rows=12 * 9)
+    drawn_more = capture(model, x, lambda _, __: None, max_rows=12 * 10)
+
+    assert everything.assigned == {"0.weight", "3.weight"}
+    assert [seen.uneven for seen in (everything, drawn_alike, drawn_more)] == [{"0.weight"}, set(), {"0.weight"}]
+
+
 def test_where_samples_mix_as_many_rows_are_drawn_from_each_batch() -> None:
     rows = drawn("mixed", [4, 2], 12)
     assert len(rows) == len(set(rows)) == 12

@@ -301,6 +301,20 @@ def test_an_output_layer_that_cannot_be_refitted_is_an_error(model: nn.Module, l
         refit_classes(seeded(model), retain=[normal(30, 6)], forget=[normal(9, 6)], classes={0}, layers=layers)
 
 
+def test_a_layer_with_more_rows_of_larger_images_is_left_alone_by_name() -> None:
+    parts = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    given: dict[str, Any] = {"retain": [normal(10, 3, 8, 8)], "forget": [normal(10, 3, 4, 4, seed=1)], "classes": {1}}
+
+    erasure = refit_classes(seeded(nn.Sequential(*parts)), **given)
+    few = refit_classes(seeded(nn.Sequential(*parts)), **given, max_rows=20 * 5)
+
+    assert [report.weight for report in erasure.layers] == ["4.weight"]
+    assert any(item.name == "0.weight" and "more of its rows" in item.reason for item in erasure.untouched)
+    assert [(report.retain_rows, report.forget_rows) for report in few.layers] == [(50, 50), (10, 10)]
+    with pytest.raises(NotRefittable):
+        refit_classes(seeded(nn.Sequential(nn.Conv2d(3, 3, 1), *parts[2:4])), **given)
+
+
 def test_a_bias_that_is_multiplied_is_no_bias() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
