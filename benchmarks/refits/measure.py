@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.comparison.data import LABELS, SPEC, Indices, Materials, Request, network, reference_files
 from benchmarks.comparison.methods import NUM_SAMPLES, batches
-from benchmarks.refits.refit import VariedRefit
-from benchmarks.refits.variations import VARIATIONS, Variation
+from benchmarks.refits.operators import removed_from
+from benchmarks.refits.refit import VariedRefit, renormalised
+from benchmarks.refits.variations import VARIATIONS, Removal, Variation
 from models_store.datasets import Source, load_split
 from models_store.normalise import normalise
 from unlearning import Bench, Erasure, deepest_refit, draw_samples, layers_at_most
@@ -29,6 +30,8 @@ from worker.pipeline.data import set_aside
 
 HELD_OUT_PER_CLASS = 500
 ATTACKS = ("last_layer_back", "classifier_back", "probe", "few_shot", "all", "all_after_reset")
+Sides = tuple[list[Tensor], list[Tensor]]
+"""Batches of the retained and of the forgotten samples."""
 UNCHANGED = ("original", "retrained")
 """Rows to compare with, beside the variations."""
 
@@ -69,9 +72,7 @@ def measure(materials: Materials, name: str, index: int, seed: int, orders: int)
     if name in UNCHANGED:
         model = materials.original if name == "original" else materials.references[request.forget]
     else:
-        erasure, depth = erased(request, VARIATIONS[name])
-        model = copy.deepcopy(request.model)
-        erasure.apply_to(model)
+        model, depth = edited(request, VARIATIONS[name])
     seconds = time.monotonic() - began
     measures = judged(materials, model, request.forget, seed, orders)
     return {
@@ -87,8 +88,8 @@ def measure(materials: Materials, name: str, index: int, seed: int, orders: int)
     }
 
 
-def erased(request: Request, variation: Variation) -> tuple[Erasure, int]:
-    """The variation's edit, and how many feature layers it reaches; samples are drawn as the service draws them."""
+def edited(request: Request, variation: Variation | Removal) -> tuple[nn.Module, int]:
+    """The variation's model, and how many feature layers it reaches; samples are drawn as the service draws them."""
     rest, aside = set_aside(request.labels, num_classes=request.num_classes, seed=request.seed)
     retain, forget = (
         draw_samples(
@@ -100,6 +101,19 @@ def erased(request: Request, variation: Variation) -> tuple[Erasure, int]:
         )
         for num_samples in (variation.num_retain, NUM_SAMPLES)
     )
+    sides = batches(request.inputs, rest[retain.retain]), batches(request.inputs, rest[forget.forget])
+    if isinstance(variation, Removal):
+        layers = layers_at_most(request.model, request.inputs[:2], depths=(variation.depth,))
+        operator, alphas = variation.operator, variation.alphas
+        return removed_from(request.model, *sides, layers, operator, alphas, request.seed), variation.depth
+    erasure, depth = erased(request, variation, sides, aside)
+    model = copy.deepcopy(request.model)
+    erasure.apply_to(model)
+    return (renormalised(model, erasure.weights, sides[0]) if variation.renormalises else model), depth
+
+
+def erased(request: Request, variation: Variation, sides: Sides, aside: Indices) -> tuple[Erasure, int]:
+    """The refit's edit, and how many feature layers it reaches."""
     example = request.inputs[:2]
     depths = DEPTHS if variation.depth is None else (variation.depth,)
     layers = layers_at_most(request.model, example, depths=[max(1, depth) for depth in depths])
@@ -107,8 +121,8 @@ def erased(request: Request, variation: Variation) -> tuple[Erasure, int]:
     refit = VariedRefit(
         request.model,
         variation,
-        retain=batches(request.inputs, rest[retain.retain]),
-        forget=batches(request.inputs, rest[forget.forget]),
+        retain=sides[0],
+        forget=sides[1],
         classes=request.forget,
         layers=layers,
         seed=request.seed,

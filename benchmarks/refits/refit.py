@@ -25,7 +25,13 @@ class VariedRefit(Refit):
     """
 
     def __init__(self, model: nn.Module, variation: Variation, **given: Any) -> None:
-        super().__init__(model, max_rows=variation.max_rows, **given)
+        super().__init__(
+            model,
+            max_rows=variation.max_rows,
+            ridge=variation.ridge,
+            forget_weight=variation.forget_weight,
+            **given,
+        )
         self._variation = variation
         if variation.has_own_targets:
             varied = replace(self._samples, shares=variation.shares(self._samples.shares))
@@ -84,6 +90,32 @@ class VariedRefit(Refit):
             for name, value in values.items():
                 self._work.get_parameter(name).copy_(value)
         return values
+
+
+def renormalised(model: nn.Module, edited: Iterable[str], batches: Iterable[Tensor]) -> nn.Module:
+    """Take the running statistics of the batch norms behind the first edited layer again, on retained samples.
+
+    Args:
+        model: After the edit, in evaluation mode; changed in place and given back.
+        edited: Keys of the edited layers.
+        batches: Retained samples.
+    """
+    order = [name for name, _ in model.named_modules()]
+    first = min(order.index(key.rpartition(".")[0]) for key in edited)
+    norms = [model.get_submodule(name) for name in order[first:]]
+    chosen = [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in chosen]
+    for norm in chosen:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
+        norm.train()
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    for norm, momentum in zip(chosen, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    return model
 
 
 @dataclass(frozen=True)

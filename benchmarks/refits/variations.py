@@ -1,10 +1,13 @@
-"""The refit with one thing changed at a time."""
+"""The refit with one thing changed at a time, and the projection on the same layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from benchmarks.refits.operators import Operator, published, symmetric
+from unlearning.refit import FORGET_WEIGHT, RIDGE
 
 Shares = Callable[[Tensor], Tensor]
 
@@ -41,6 +44,10 @@ class Variation:
         keeps_residual: Forgotten images keep what distinguishes each of them from the mean of all forgotten ones.
         explained: Of that, only what retained inputs explain: a ridge, as a share of their mean square; None for all.
         after_activation: Means are made of what leaves the layer's norm and ReLU, and brought back before them.
+        ridge: How strongly the old weights attract.
+        forget_weight: Weight of the forget side, the retain side having 1.
+        renormalises: Running statistics of the batch norms behind the refitted layers are taken again, on the retained
+            images.
     """
 
     note: str
@@ -54,6 +61,9 @@ class Variation:
     keeps_residual: bool = False
     explained: float | None = None
     after_activation: bool = False
+    ridge: float = RIDGE
+    forget_weight: float = FORGET_WEIGHT
+    renormalises: bool = False
 
     @property
     def has_own_targets(self) -> bool:
@@ -61,7 +71,26 @@ class Variation:
         return self.shares is not as_they_are or self.is_zero or self.keeps_residual or self.after_activation
 
 
-VARIATIONS = {
+@dataclass(frozen=True)
+class Removal:
+    """A projection in the refit's place.
+
+    Attributes:
+        note: What it is, for the table.
+        operator: Which.
+        alphas: alpha_r and alpha_f.
+        depth: Feature layers before the classifier that are edited.
+        num_retain: Retained samples.
+    """
+
+    note: str
+    operator: Operator
+    alphas: tuple[float, float] = (100.0, 3.0)
+    depth: int = 4
+    num_retain: int = 900
+
+
+VARIATIONS: dict[str, Variation | Removal] = {
     "service": Variation("as shipped", depth=None),
     "no_feature_layers": Variation("the classifier only", depth=0),
     "fewer_layers": Variation("2 feature layers", depth=2),
@@ -84,6 +113,13 @@ VARIATIONS = {
     "sharp": Variation("shares p^3", shares=sharpened),
     "activations": Variation("means after the activation", after_activation=True),
     "activations_sharp": Variation("shares p^3, means after the activation", shares=sharpened, after_activation=True),
+    "less_ridge": Variation("ridge / 10", ridge=RIDGE / 10),
+    "more_ridge": Variation("ridge x 10", ridge=10 * RIDGE),
+    "less_weight": Variation("forget side's weight / 5", forget_weight=FORGET_WEIGHT / 5),
+    "more_weight": Variation("forget side's weight x 5", forget_weight=5 * FORGET_WEIGHT),
+    "batch_norm": Variation("running statistics of batch norms taken again", renormalises=True),
+    "projection": Removal("the paper's (I - M_r) M_f, alphas 100 and 3, in place of the refit", published),
+    "conceptor": Removal("the symmetric operator at the same alphas, in place of the refit", symmetric),
     "deep_sharp_activations": Variation(
         "p^3, after the activation, 6 feature layers, 8,100 retained images, 40,000 rows",
         depth=6,
