@@ -20,7 +20,7 @@ Hits = NDArray[np.bool_]
 
 LEAST_KNOWN = 0.25
 """An original that knew less of the classes is taken to have known this much: of what nobody ever learned not even the
-upper end of an interval around 0 would be a small part, and no such class could ever be deleted."""
+upper end of an interval around 0 would be a small part, and a class that was known badly could never be deleted."""
 
 
 def working_recovery(

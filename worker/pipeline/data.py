@@ -27,6 +27,8 @@ MAX_ATTACKER = 2000
 FEWEST_OF_A_FORGOTTEN_CLASS = 20
 """That many of a forgotten class in any case: a data set of a thousand classes would leave two of each."""
 MAX_ATTACKED = 1000
+LEAST_ATTACKED = 100
+"""Of each class where there is room for one, however many are forgotten: each is judged alone."""
 """Forgotten test images that these attacks are judged by."""
 MAX_NUMBERS = 1 << 26
 """Numbers in all images that an attack holds in memory at once: 256 MiB."""
@@ -128,8 +130,9 @@ def attackers(images: Images, *, forget: list[int], num_classes: int, seed: int)
 
 
 def attacked(images: Images, *, forget: list[int], seed: int) -> Images:
-    """Test images of the forgotten classes that the attacks are judged by, as many of each as there is room for."""
-    each = max(1, _room(images, MAX_ATTACKED) // max(1, len(forget)))
+    """Test images of the forgotten classes that the attacks are judged by, about as many of each."""
+    room = _room(images, MAX_ATTACKED)
+    each = max(min(LEAST_ATTACKED, room), room // max(1, len(forget)))
     return _evenly(images, forget, each, [seed, _ATTACKED_STREAM])
 
 
@@ -144,7 +147,7 @@ def _evenly(images: Images, classes: Iterable[int], each: int, seed: list[int]) 
     rng = np.random.default_rng(seed)
     pools = [np.flatnonzero(images.labels == index) for index in classes]
     kept = [pool if len(pool) <= each else rng.choice(pool, each, replace=False) for pool in pools]
-    return images.subset(np.sort(np.concatenate(kept)).astype(np.int64))
+    return images.subset(np.sort(np.concatenate([np.empty(0, dtype=np.int64), *kept])))
 
 
 def _some(images: Images, count: int, seed: list[int]) -> Images:

@@ -4,8 +4,8 @@ What is measured here is what would be published: the stored bytes, not the netw
 cannot be made becomes evidence without a value, which a policy never lets pass; so does every deciding one where the
 original shows that the data set's labels are not its own.
 
-Classes deleted by earlier requests are measured again, but they may not water down what is deleted now: each measure of
-forgetting is made on the classes erased in this job, and on all forgotten classes together, and the worse one counts.
+Classes deleted by earlier requests are measured again. No class may water down another: each measure of forgetting that
+decides is made on every forgotten class alone, and the worst one counts.
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,8 @@ def run(context: Context) -> Verified:
 
 def _deletion(context: Context) -> Deletion:
     loaded = context.loaded
-    return Deletion(loaded.forget, loaded.erase, context.materials.blueprint.num_classes, context.spec.seed)
+    num_classes, asked = context.materials.blueprint.num_classes, tuple(context.spec.class_indices)
+    return Deletion(loaded.forget, loaded.erase, num_classes, context.spec.seed, asked)
 
 
 def _chosen(context: Context) -> Chosen | None:

@@ -37,12 +37,14 @@ class Shown:
     def of(cls, subject: Subject, splits: Splits, *, seed: int) -> Self:
         """Draw the images by the audit's seed."""
         erase, forget = subject.loaded.erase, subject.loaded.forget
+        # Records of several classes that were drawn from all of them together are of other images.
+        drawn = ["of each class"] if len(erase) > 1 else []
         return cls(
             attacked(splits.train, forget=erase, seed=seed),
             attacked(splits.test, forget=erase, seed=seed),
             beside(splits.train, forget=forget, seed=seed),
             beside(splits.test, forget=forget, seed=seed),
-            digest([subject.loaded.files, erase, forget, seed]),
+            digest([subject.loaded.files, erase, forget, seed, *drawn]),
         )
 
     def to(self, network: nn.Module, population: Population, index: int, seed: int) -> ShadowRecord:

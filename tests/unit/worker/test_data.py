@@ -9,6 +9,7 @@ from worker.pipeline.data import (
     ATTACKER_PER_CLASS,
     BATCH_SIZE,
     FEWEST_OF_A_FORGOTTEN_CLASS,
+    LEAST_ATTACKED,
     MAX_ATTACKED,
     MAX_ATTACKER,
     MAX_BESIDE,
@@ -122,6 +123,13 @@ def test_large_ones_are_thinned_by_the_seed() -> None:
         assert first.index.tolist() == sorted(again.index.tolist())
         assert first.index.tolist() != other.index.tolist()
         assert set(first.labels.tolist()) == ({1} if draw is attacked else {0})
+
+
+def test_each_of_many_forgotten_classes_has_enough_to_be_judged_alone() -> None:
+    images = images_of(labels_of(*[150] * 20, 150))
+    assert np.bincount(attacked(images, forget=list(range(20)), seed=0).labels).tolist() == [LEAST_ATTACKED] * 20
+    assert np.bincount(attacked(images, forget=[0, 1], seed=0).labels).tolist() == [150, 150]
+    assert len(attacked(images, forget=[], seed=0)) == 0
 
 
 def test_large_images_are_fewer() -> None:

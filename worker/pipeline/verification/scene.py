@@ -24,9 +24,16 @@ class Deletion:
     forget: list[int]
     """Every class that must be gone: those deleted now, and those deleted before."""
     erase: list[int]
-    """Those deleted now."""
+    """Those deleted now: the classes of the request, and those deleted before that the base holds nevertheless."""
     num_classes: int
     seed: int
+    asked: tuple[int, ...] | None = None
+    """The classes of the request; None where they are all that is deleted now."""
+
+    @property
+    def named(self) -> list[int]:
+        """The classes of the request."""
+        return self.erase if self.asked is None else sorted(self.asked)
 
     @property
     def erased_before(self) -> list[int]:

@@ -45,6 +45,17 @@ def test_the_interval_reaches_as_far_as_the_samples_leave_open() -> None:
     assert (open_.low, open_.high) == (2.0, 3.0)
 
 
+def test_the_interval_holds_its_value_where_the_curve_swings_just_below_the_half() -> None:
+    rng = np.random.default_rng(0)
+    swinging = [rng.permutation(M) < 39 for _ in range(19)]
+    steps = np.stack([*swinging, np.arange(M) < 80])[None]
+    time = RelearningTime("relearn", np.arange(M) < 80, steps, 3)
+    measure, ratio = time.measure(), relearning_time_ratio(time, rising(*[0.8] * 20))
+    assert (measure.value, measure.high, ratio.value, ratio.high) == (20.0, 20.0, 20.0, 20.0)
+    assert measure.low is not None
+    assert measure.low < 10
+
+
 def test_the_ratio_is_that_of_the_steps_and_below_one_where_something_was_left() -> None:
     left, blank = rising(0.8, 0.8, 0.8, 0.8), rising(0.0, 0.0, 0.0, 0.8)
     measure = relearning_time_ratio(left, blank)

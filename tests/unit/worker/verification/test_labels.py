@@ -69,6 +69,28 @@ def test_images_of_other_classes_under_a_class_s_name_decide_nothing(digits: Dig
         assert f"recognises the test images of class {FORGET}" in judgement.problem
 
 
+def test_a_base_that_lacks_a_class_deleted_before_is_no_reason_for_doubt(digits: Digits) -> None:
+    """After an upload that was trained without it, the class is deleted again; only the request's must be known."""
+    side = images(*digits.test)
+    for asked, is_doubted in (((3,), False), ((3, FORGET), True)):
+        deletion = Deletion(sorted([3, FORGET]), sorted([3, FORGET]), 10, 0, asked)
+        scene = Scene(deletion, Looked.at(side, side, deletion), digits.retrained)
+        assert (why_unfit(subject_of(scene)) is not None) == is_doubted
+
+
+def test_half_of_a_class_is_enough_where_there_are_only_two(digits: Digits) -> None:
+    """Chance says nothing about one class of two: what counts is how often others are called so."""
+    (x, y) = digits.test
+    said = digits.original(x).argmax(dim=1).numpy()
+    wrong = np.flatnonzero((y == 4) & (said == 4))[:45]
+    chosen = np.flatnonzero((y == 3) | (y == 4))
+    labels = y.copy()
+    labels[wrong] = 3
+    side = images(x[torch.from_numpy(chosen)], labels[chosen])
+    deletion = Deletion([3], [3], 10, 0)
+    assert why_unfit(subject_of(Scene(deletion, Looked.at(side, side, deletion), digits.original))) is None
+
+
 def test_a_class_that_was_deleted_before_is_no_reason_for_doubt(digits: Digits) -> None:
     """Of two classes the base recognises one, which is what a constant answer does; unless the other left by right."""
     sides = [
