@@ -3,8 +3,8 @@
 Numbers come from the papers and their published code, the number of steps brought down to what a few images (digits) or
 a CPU (CIFAR-10) bear. Learning rates of the digits, and the scale of the noise, are those that `compare.py --search`
 finds best on training images of other classes and another original than the tables': the largest score, and of equal
-ones the rate in the middle. No test image chose anything, but for one
-thing: UNSIR's rate on CIFAR-10 is a published one that replaced another published one, with which the network was lost.
+ones the rate in the middle. No test image chose anything, but for one thing: UNSIR's rate on CIFAR-10 is a published
+one that replaced another published one, with which the network was lost.
 """
 
 from collections.abc import Iterable
