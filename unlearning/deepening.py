@@ -20,6 +20,7 @@ from unlearning.erase import Erasure
 from unlearning.evaluation.controls import classifier_layers
 from unlearning.inventory import Layer
 from unlearning.refit import Refit
+from unlearning.targets import is_within
 
 DEPTHS = (4, 2, 1)
 """Feature layers before the classifier that are refitted together with it, the deepest first."""
@@ -117,7 +118,7 @@ def _starts(layers: Sequence[Layer], classifier: Collection[str], depths: Sequen
     """Return the places of the first refitted layer, the deepest first, without repetition."""
     numbers = [checked_count("a depth", depth) for depth in checked_several("depths", depths)]
     after = len(layers)
-    while after and set(layers[after - 1].modules) <= set(classifier):
+    while after and is_within(layers[after - 1], classifier):
         after -= 1
     return sorted({max(0, after - number) for number in numbers})
 

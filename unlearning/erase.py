@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
 
@@ -16,8 +16,11 @@ from unlearning.checks import checked_alpha, checked_finite, checked_module
 from unlearning.errors import StatisticsMismatch, WeightsDoNotFit
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.projection import LayerUpdate
-from unlearning.statistics import LayerStatistics, chosen_layers, collect
+from unlearning.statistics import LayerStatistics, SecondMoment, chosen_layers, collect
 from unlearning.survey import UNUSED
+
+Moments = tuple[dict[str, SecondMoment], dict[str, SecondMoment]]
+"""The retain side's and the forget side's, by layer."""
 
 PUBLISHED_ALPHA_R = 100.0
 PUBLISHED_ALPHA_F = 3.0
@@ -158,11 +161,13 @@ def erase_classes(
     gone = collect(model, forget, weights=layers, max_rows=max_rows, seed=seed, progress=progress, side="forget")
     kept, gone = _common(model, kept, gone)
     _refuse_non_finite(model, kept.untouched)
-    return erase_from_statistics(model, kept, gone, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
+    moments = dict(kept.moments), dict(gone.moments)
+    # No moment is held once its layer is done: all of them beside all new weights would be the peak of memory.
+    measured = replace(kept, moments=MappingProxyType({}))
+    del kept, gone
+    return _erased(model, measured, measured.layers, moments, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
 
 
-@full_precision()
-@swift_products()
 def erase_from_statistics(
     model: nn.Module,
     retain: LayerStatistics,
@@ -180,6 +185,23 @@ def erase_from_statistics(
     checked_alpha("alpha_r", alpha_r)
     checked_alpha("alpha_f", alpha_f)
     chosen = chosen_layers(retain, forget, layers)
+    moments = dict(retain.moments), dict(forget.moments)
+    return _erased(model, retain, chosen, moments, alpha_r=alpha_r, alpha_f=alpha_f, progress=progress)
+
+
+@full_precision()
+@swift_products()
+def _erased(
+    model: nn.Module,
+    measured: LayerStatistics,
+    chosen: tuple[Layer, ...],
+    moments: Moments,
+    *,
+    alpha_r: float,
+    alpha_f: float,
+    progress: Progress | None,
+) -> Erasure:
+    """Return the edit of the chosen layers; their moments are taken out of `moments` on the way."""
     weights: dict[str, Tensor] = {}
     reports: dict[str, LayerReport] = {}
     done = 0
@@ -189,14 +211,14 @@ def erase_from_statistics(
         new: dict[str, Tensor] = {}
         for layer in parts:
             old = read_rows(model, layer)
-            moments = retain.moments[layer.weight], forget.moments[layer.weight]
-            new[layer.weight] = LayerUpdate(layer, old, *moments).once(alpha_r, alpha_f)
-            reports[layer.weight] = report_of(layer, old, new[layer.weight], moments[0].rows, moments[1].rows)
+            kept, gone = (side.pop(layer.weight) for side in moments)
+            new[layer.weight] = LayerUpdate(layer, old, kept, gone).once(alpha_r, alpha_f)
+            reports[layer.weight] = report_of(layer, old, new[layer.weight], kept.rows, gone.rows)
             done += 1
             if progress is not None:
                 progress("project", done, len(chosen))
         weights.update(assemble(model, new, parts))
-    untouched = (*retain.untouched, *_left_out(model, retain.layers, reports))
+    untouched = (*measured.untouched, *_left_out(model, measured.layers, reports))
     ordered = tuple(reports[layer.weight] for layer in chosen)
     return Erasure(MappingProxyType(weights), ordered, untouched, "paper", float(alpha_r), float(alpha_f))
 

@@ -7,7 +7,8 @@ after the other, to
 
     retained rows   the output that the ORIGINAL layer gave
     forgotten rows  sum_j p_j mu_j,  p = the original's softmax without the forgotten classes,
-                    mu_j = the original layer's mean output on retained samples, weighted by their p_j
+                    mu_j = the original layer's mean output on retained samples, weighted by their p_j,
+                    in the classifier's hidden layers up to twice as far from the mean of them (see `targets.SPREAD`)
 
 and the output layer to the original's logits, with those of forgotten classes at 2 min - mean of the R others: as far
 below the least likely retained class as that lies below the average, and at least by 4 (1/4)^R of the spread (max -
@@ -34,7 +35,8 @@ from unlearning.batches import Batches, inputs_of
 from unlearning.capture import Captured, Progress
 from unlearning.checks import checked_alpha, checked_count
 from unlearning.erase import Erasure, LayerReport, report_of
-from unlearning.errors import EmptySide, NonFinite, UnknownLayer
+from unlearning.errors import EmptySide, NonFinite, NothingToProject, UnknownLayer
+from unlearning.evaluation.controls import classifier_layers
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
 from unlearning.leastsquares import refitted
 from unlearning.modes import copied
@@ -143,7 +145,8 @@ class Refit:
         logits = self._passes.logits()
         self._samples = Samples.of(logits, num_forget, classes)
         output = output_layer(self._work, self._passes, logits)
-        self._found, self._targets = targets_of(self._work, self._passes, self._samples, output)
+        self._classifier = _classifier(self._work, batches[0])
+        self._found, self._targets = targets_of(self._work, self._passes, self._samples, output, self._classifier)
         self.layers = tuple(layer for layer in self._found.layers if layer.weight in self._targets)
 
     def of(self, layers: Iterable[str]) -> Erasure:
@@ -193,6 +196,14 @@ class Refit:
         each = len(self._targets[layer.weight]) // len(self._samples)
         gone = each * self._samples.num_forget
         return report_of(layer, before, after, each * len(self._samples) - gone, gone)
+
+
+def _classifier(model: nn.Module, batch: Tensor) -> frozenset[str]:
+    """Return the names of the modules behind the features; none if the model multiplies without modules."""
+    try:
+        return frozenset(classifier_layers(model, batch))
+    except NothingToProject:
+        return frozenset()
 
 
 def _write(model: nn.Module, values: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,11 @@ from unlearning.errors import NotRefittable
 from unlearning.inventory import Layer
 from unlearning.outputs import Outputs
 from unlearning.passes import Passes
+
+SPREAD = 2.0
+"""In the classifier's last hidden layer. A least-squares fit regresses towards the mean: what it gives to forgotten
+samples lies nearer together than their targets, and so between the classes, where few retained samples lie. A probe
+knows them by that. In the feature layers, drawing them apart wins nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,19 @@ class Samples:
         return goals
 
     @full_precision()
-    def mixtures(self, given: Tensor) -> Tensor:
+    def mixtures(self, given: Tensor, spread: float = 1.0) -> Tensor:
         """Return what a hidden layer shall give (N, positions, m), from what the original's gave.
 
-        Means are made for each position on its own.
+        Means are made for each position on its own. Forgotten samples' mixtures lie `spread` times as far from their
+        own mean as they would.
         """
         num_retain, shares = len(self) - self.num_forget, self.shares.to(given)
         seen = shares[:num_retain] / shares[:num_retain].sum(dim=0).clamp_min(torch.finfo(given.dtype).tiny)
         means = torch.einsum("nk,npm->kpm", seen, given[:num_retain])
-        return torch.cat([given[:num_retain], torch.einsum("nk,kpm->npm", shares[num_retain:], means)])
+        mixed = torch.einsum("nk,kpm->npm", shares[num_retain:], means)
+        return torch.cat([given[:num_retain], torch.lerp(mixed.mean(dim=0, keepdim=True), mixed, spread)])
 
-    def spread(self, per_sample: Tensor, num_rows: int) -> Tensor:
+    def per_row(self, per_sample: Tensor, num_rows: int) -> Tensor:
         """Give each row what its sample has; all samples have as many rows."""
         return per_sample.repeat_interleave(num_rows // len(self), dim=0)
 
@@ -69,10 +76,12 @@ class Samples:
         num_retain = len(self) - self.num_forget
         each = torch.full((len(self),), 1.0 / num_retain, device=self.shares.device)
         each[num_retain:] = forget_weight / self.num_forget
-        return self.spread(each * len(self) / num_rows, num_rows)
+        return self.per_row(each * len(self) / num_rows, num_rows)
 
 
-def targets_of(model: nn.Module, passes: Passes, samples: Samples, output: str) -> tuple[Captured, dict[str, Tensor]]:
+def targets_of(
+    model: nn.Module, passes: Passes, samples: Samples, output: str, classifier: Collection[str]
+) -> tuple[Captured, dict[str, Tensor]]:
     """Return what ran, and for each layer with equally many rows of each sample its targets (n, groups, m / groups).
 
     Args:
@@ -80,30 +89,44 @@ def targets_of(model: nn.Module, passes: Passes, samples: Samples, output: str) 
         passes: Runs of it.
         samples: Both sides.
         output: Key of the layer that gives the logits (see `output_layer`).
+        classifier: Names of the modules behind the features (see `evaluation.controls.classifier_layers`).
 
     Raises:
         NotRefittable: that layer's rows cannot be assigned to samples, or the samples do not have equally many.
     """
     outputs = Outputs(model, passes)
     found = passes.show(outputs.emptied, [layer.weight for layer in passes.layers])
+    fitting = [layer for layer in found.layers if layer.weight in found.assigned - found.uneven]
+    spreads = spreads_of([layer for layer in fitting if layer.weight != output], classifier)
     targets = {}
-    for layer in found.layers:
-        if layer.weight in found.assigned - found.uneven:
-            given, is_output = outputs.pop(layer), layer.weight == output
-            targets[layer.weight] = _goal(samples, layer, given, each=passes.each, is_output=is_output)
+    for layer in fitting:
+        given = outputs.pop(layer)
+        if layer.weight == output:
+            targets[layer.weight] = samples.logits(given).view(-1, *layer.shape[:2])
+        else:
+            targets[layer.weight] = _hidden(samples, layer, given, passes.each, spreads.get(layer.weight, 1.0))
     if output not in targets:
         raise NotRefittable(targets)
     return found, targets
 
 
-def _goal(samples: Samples, layer: Layer, given: Tensor, *, each: int, is_output: bool) -> Tensor:
-    """Return targets (n, groups, m / groups) from what the original layer gave (n, m)."""
-    if is_output:
-        return samples.logits(given).view(-1, *layer.shape[:2])
+def spreads_of(hidden: Iterable[Layer], classifier: Collection[str], most: float = SPREAD) -> dict[str, float]:
+    """Return the spread of each hidden layer of the classifier: growing evenly, `most` before the output layer."""
+    keys = [layer.weight for layer in hidden if is_within(layer, classifier)]
+    return {key: 1 + (most - 1) * place / len(keys) for place, key in enumerate(keys, start=1)}
+
+
+def is_within(layer: Layer, classifier: Collection[str]) -> bool:
+    """Whether a layer is used by modules of the classifier alone."""
+    return set(layer.modules) <= set(classifier)
+
+
+def _hidden(samples: Samples, layer: Layer, given: Tensor, each: int, spread: float) -> Tensor:
+    """Return targets (n, groups, m / groups) of a hidden layer from what the original's gave (n, m)."""
     positions = given.view(len(samples), -1, layer.m)
     if positions.shape[1] < each:  # all positions are there, in order
-        return samples.mixtures(positions).view(-1, *layer.shape[:2])
-    pooled = samples.mixtures(positions.mean(dim=1, keepdim=True))
+        return samples.mixtures(positions, spread).view(-1, *layer.shape[:2])
+    pooled = samples.mixtures(positions.mean(dim=1, keepdim=True), spread)
     num_retain = len(samples) - samples.num_forget
     goals = torch.cat([positions[:num_retain], pooled[num_retain:].expand_as(positions[num_retain:])])
     return goals.view(-1, *layer.shape[:2])

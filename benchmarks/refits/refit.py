@@ -13,6 +13,7 @@ from unlearning import Erasure, Refit
 from unlearning.inventory import Layer, assemble, read_rows
 from unlearning.leastsquares import refitted
 from unlearning.passes import at_least_single
+from unlearning.targets import spreads_of
 
 
 class VariedRefit(Refit):
@@ -33,10 +34,10 @@ class VariedRefit(Refit):
             **given,
         )
         self._variation = variation
-        if variation.has_own_targets:
-            varied = replace(self._samples, shares=variation.shares(self._samples.shares))
-            for layer in self.layers[:-1]:
-                self._targets[layer.weight] = self._varied(layer, varied)
+        self._spreads = spreads_of(self.layers[:-1], self._classifier, variation.spread)
+        varied = replace(self._samples, shares=variation.shares(self._samples.shares))
+        for layer in self.layers[:-1]:
+            self._targets[layer.weight] = self._varied(layer, varied)
 
     def of(self, layers: Iterable[str]) -> Erasure:
         """Return the refit of these layers; see `Refit.of`."""
@@ -56,7 +57,8 @@ class VariedRefit(Refit):
         seen = activation(given)
         if seen.shape[1] >= self._passes.each:  # drawn positions stand for no place in particular
             seen = seen.mean(dim=1, keepdim=True)
-        gone = activation.inverse(samples.mixtures(seen)[num_retain:])
+        spread = self._spreads.get(layer.weight, self._variation.feature_spread)
+        gone = activation.inverse(samples.mixtures(seen, spread)[num_retain:])
         if self._variation.is_zero:
             gone = torch.zeros_like(gone)
         if self._variation.keeps_residual:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.refits.operators import Operator, published, symmetric
 from unlearning.refit import FORGET_WEIGHT, RIDGE
+from unlearning.targets import SPREAD
 
 Shares = Callable[[Tensor], Tensor]
 
@@ -30,7 +31,7 @@ def uniform(shares: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Variation:
-    """What is done, the service's choices unless said otherwise.
+    """What is done, the service's choices unless said otherwise, but for `spread`.
 
     Attributes:
         note: What is different, for the table.
@@ -39,6 +40,8 @@ class Variation:
         max_rows: Most rows per layer.
         is_parallel: Every layer is fitted to the original's inputs, not to what the refitted layers before it produce.
         has_bias: Biases are refitted too.
+        spread: How far the targets are drawn apart in the classifier's last hidden layer; not at all, unlike SPREAD.
+        feature_spread: The same in every layer before the classifier.
         shares: How a forgotten image's classes are weighed in the targets of hidden layers.
         is_zero: Hidden targets of forgotten images are 0, where the projection would send them.
         keeps_residual: Forgotten images keep what distinguishes each of them from the mean of all forgotten ones.
@@ -56,6 +59,8 @@ class Variation:
     max_rows: int = 20_000
     is_parallel: bool = False
     has_bias: bool = True
+    spread: float = 1.0
+    feature_spread: float = 1.0
     shares: Shares = as_they_are
     is_zero: bool = False
     keeps_residual: bool = False
@@ -64,11 +69,6 @@ class Variation:
     ridge: float = RIDGE
     forget_weight: float = FORGET_WEIGHT
     renormalises: bool = False
-
-    @property
-    def has_own_targets(self) -> bool:
-        """Whether hidden layers get other targets than the service's."""
-        return self.shares is not as_they_are or self.is_zero or self.keeps_residual or self.after_activation
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,11 @@ class Removal:
 
 
 VARIATIONS: dict[str, Variation | Removal] = {
-    "service": Variation("as shipped", depth=None),
+    "service": Variation("as shipped", depth=None, spread=SPREAD),
+    "wider": Variation("as shipped, spread 3", spread=3.0),
+    "wide_features": Variation("as shipped, feature layers drawn apart by 1.5", spread=SPREAD, feature_spread=1.5),
+    "wide_sharp": Variation("as shipped, shares p^3", spread=SPREAD, shares=sharpened),
+    "plain": Variation("nothing drawn apart; so are all rows below", depth=None),
     "no_feature_layers": Variation("the classifier only", depth=0),
     "fewer_layers": Variation("2 feature layers", depth=2),
     "deeper": Variation("6 feature layers", depth=6),

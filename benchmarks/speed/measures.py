@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.speed import textbook
-from benchmarks.speed.meters import PeakMemory, best, timed
+from benchmarks.speed.meters import PeakMemory, Split, best, timed
 from benchmarks.speed.operations import moment_operations, solve_operations
 from benchmarks.speed.subjects import CUDA_SUBJECTS, FORGET, MAX_ROWS, SUBJECTS, Images, Subject
 from models_store.convnets import CifarVgg11
-from unlearning import LayerStatistics, choose, collect, erase_from_statistics
+from unlearning import LayerStatistics, choose, collect, erase_classes, erase_from_statistics
 from unlearning.arithmetic import swift_products
 from unlearning.bench import Bench
 from unlearning.inventory import Layer, assemble, read_rows
@@ -68,8 +68,18 @@ def engine_erase(task: Task) -> Json:
     model, (retain, forget) = task.network(), task.sides()
     _warm(model, retain)
     peak = PeakMemory(torch.device(task.device))
-    gather, statistics = timed(lambda: _statistics(model, retain, forget, task.what.max_rows))
-    solve, erasure = timed(lambda: erase_from_statistics(model, *statistics, alpha_r=ALPHAS[0], alpha_f=ALPHAS[1]))
+    collected = Split("forget")
+    seconds, erasure = timed(
+        lambda: erase_classes(
+            model,
+            retain=retain,
+            forget=forget,
+            alpha_r=ALPHAS[0],
+            alpha_f=ALPHAS[1],
+            max_rows=task.what.max_rows,
+            progress=collected,
+        )
+    )
     extra = peak.extra_mb()
     _save(task, dict(erasure.weights))
     with evaluating(model):
@@ -78,9 +88,9 @@ def engine_erase(task: Task) -> Json:
         "samples": task.what.samples,
         "max_rows": task.what.max_rows,
         "forward_seconds": forward,
-        "seconds": gather + solve,
-        "collect_seconds": gather,
-        "update_seconds": solve,
+        "seconds": seconds,
+        "collect_seconds": collected.seconds,
+        "update_seconds": seconds - collected.seconds,
         "extra_mb": extra,
     }
 

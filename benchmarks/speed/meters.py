@@ -20,6 +20,20 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - began, result
 
 
+class Split:
+    """Seconds from when this was made to the last step of one stage, as the engine's `progress` tells it."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage, self._began = stage, time.perf_counter()
+        self.seconds = 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Take the time, to the last kernel, when the stage is done."""
+        if stage == self._stage and done == total:
+            _settle()
+            self.seconds = time.perf_counter() - self._began
+
+
 def best(work: Callable[[], object], times: int = 3) -> float:
     """Return the least seconds of several runs, after one that is not counted."""
     work()

@@ -107,28 +107,41 @@ def test_weights_and_biases_are_edited_and_everything_else_is_reported(digits: D
     assert {item.name for item in erasure.untouched} == everything - expected
 
 
-def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce() -> None:
-    """Two linear layers, by hand in float64."""
+@pytest.mark.parametrize(("is_behind_features", "spread"), [(False, 1), (True, 2)])
+def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce(
+    is_behind_features: bool, spread: int
+) -> None:
+    """Two linear layers, by hand in float64: a network of their own, or the classifier behind features."""
     first, second = seeded(nn.Linear(6, 5), 1), seeded(nn.Linear(5, 3), 2)
-    model = nn.Sequential(first, nn.ReLU(), second)
-    x, forget_weight, ridge = normal(50, 6), 0.7, 0.03
+    features = nn.Sequential(nn.Conv2d(6, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    front = seeded(features) if is_behind_features else nn.Identity()
+    model = nn.Sequential(front, first, nn.ReLU(), second)
+    x, forget_weight, ridge = normal(50, 6, 2, 2) if is_behind_features else normal(50, 6), 0.7, 0.03
 
     erasure = refit_classes(
-        model, retain=[x[:40]], forget=[x[40:]], classes={2}, forget_weight=forget_weight, ridge=ridge
+        model,
+        retain=[x[:40]],
+        forget=[x[40:]],
+        classes={2},
+        layers=["1.weight", "3.weight"],
+        forget_weight=forget_weight,
+        ridge=ridge,
     )
 
     importance = torch.cat([torch.full((40,), 1 / 40), torch.full((10,), forget_weight / 10)]).double()
     exact = [copy.deepcopy(layer).double() for layer in (first, second)]
     with torch.no_grad():
-        logits = exact[1](exact[0](x.double()).relu())
+        inputs = front(x).double()
+        hidden = exact[0](inputs)
+        logits = exact[1](hidden.relu())
         shares = logits[:, :2].softmax(dim=1)
-        hidden = exact[0](x.double())
         means = (shares[:40].T @ hidden[:40]) / shares[:40].sum(dim=0)[:, None]
+        mixed = shares[40:] @ means
+        apart = mixed.mean(dim=0) + spread * (mixed - mixed.mean(dim=0))
         (low, high), all_of_it = logits[:, :2].aminmax(dim=1), logits.amax(dim=1) - logits.amin(dim=1)
         low = low - torch.maximum((high - low) / 2, all_of_it / 4)
-        goals = [torch.cat([hidden[:40], shares[40:] @ means]), torch.cat([logits[:, :2], low[:, None]], dim=1)]
-        inputs = x.double()
-        for place, layer, goal in zip((0, 2), exact, goals, strict=True):
+        goals = [torch.cat([hidden[:40], apart]), torch.cat([logits[:, :2], low[:, None]], dim=1)]
+        for place, layer, goal in zip((1, 3), exact, goals, strict=True):
             rows = torch.cat([inputs, torch.ones(50, 1, dtype=torch.float64)], dim=1)[:, None]
             old = torch.cat([layer.weight, layer.bias[:, None]], dim=1)[None]
             new = refitted(old, rows, goal[:, None], importance, ridge)[0]
