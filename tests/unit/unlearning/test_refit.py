@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from tests.fixtures.digits_models import FORGET, Digits
 from tests.fixtures.small_models import normal, seeded
 from unlearning.bench import Bench
+from unlearning.capture import find_layers
 from unlearning.deepening import deepest_refit, layers_at_most
 from unlearning.erase import Erasure
 from unlearning.errors import (
@@ -27,10 +28,10 @@ from unlearning.errors import (
     UnknownLayer,
 )
 from unlearning.evaluation import classifier_back, last_layer_back, predict_logits
-from unlearning.evaluation.controls import mask_bias
+from unlearning.evaluation.controls import classifier_layers, mask_bias
 from unlearning.leastsquares import refitted
 from unlearning.refit import Refit, refit_classes
-from unlearning.targets import Samples
+from unlearning.targets import Samples, spreads_of
 
 DEEP = ("features.conv3.weight", "features.conv4.weight", "classifier.fc1.weight", "classifier.fc2.weight")
 
@@ -148,6 +149,20 @@ def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce(
             assert torch.allclose(erasure.weights[f"{place}.weight"].double(), new[:, :-1], atol=1e-4)
             assert torch.allclose(erasure.weights[f"{place}.bias"].double(), new[:, -1], atol=1e-4)
             inputs = (rows[:, 0] @ new.T).relu()
+
+
+def test_targets_are_drawn_apart_in_the_hidden_layers_behind_the_features_alone() -> None:
+    features = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    classifiers = (
+        [nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)],
+        [nn.Linear(4, 3)],
+    )
+    x, found = normal(2, 3, 8, 8), list[dict[str, float]]()
+    for classifier in classifiers:
+        model = seeded(nn.Sequential(*features, *classifier))
+        found.append(spreads_of(find_layers(model, x).layers[:-1], classifier_layers(model, x)))
+
+    assert found == [{"4.weight": 1.5, "6.weight": 2.0}, {}]
 
 
 def test_ten_logits_are_aimed_below_the_least_by_its_distance_from_the_average(digits: Digits) -> None:
