@@ -10,6 +10,7 @@ from benchmarks.refits.variations import Variation, sharpened, uniform
 from tests.fixtures.small_models import normal, seeded
 from unlearning import Refit
 from unlearning.capture import find_layers
+from unlearning.targets import SPREAD
 
 GIVEN: dict[str, Any] = {
     "retain": [normal(40, 3, 8, 8)],
@@ -49,12 +50,19 @@ def hidden() -> torch.Tensor:
 
 
 def test_without_a_variation_it_is_the_product_bit_by_bit() -> None:
-    ours, product = varied(), Refit(network(), max_rows=20_000, **GIVEN)
+    ours, product = varied(spread=SPREAD), Refit(network(), max_rows=20_000, **GIVEN)
     layers = [layer.weight for layer in product.layers]
     expected = product.of(layers).weights
 
     assert layers == [CONV, HIDDEN, HEAD]
     assert all(torch.equal(value, expected[name]) for name, value in ours.of(layers).weights.items())
+
+
+def test_a_spread_moves_forgotten_targets_away_from_their_mean() -> None:
+    plain, wide = targets()[HIDDEN][40:], targets(spread=3.0)[HIDDEN][40:]
+    centre = plain.mean(dim=0)
+
+    torch.testing.assert_close(wide - centre, 3 * (plain - centre))
 
 
 def test_targets_change_for_hidden_layers_and_forgotten_rows_alone() -> None:
@@ -110,7 +118,7 @@ def test_sharper_shares_still_sum_to_one_and_favour_the_first() -> None:
 
 
 def test_in_parallel_every_layer_is_fitted_as_if_it_were_the_only_one() -> None:
-    refit, product = varied(is_parallel=True), Refit(network(), max_rows=20_000, **GIVEN)
+    refit, product = varied(is_parallel=True, spread=SPREAD), Refit(network(), max_rows=20_000, **GIVEN)
     together = refit.of([HIDDEN, HEAD]).weights
 
     for key in (HIDDEN, HEAD):
