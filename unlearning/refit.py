@@ -8,7 +8,7 @@ after the other, to
     retained rows   the output that the ORIGINAL layer gave
     forgotten rows  sum_j p_j mu_j,  p = the original's softmax without the forgotten classes,
                     mu_j = the original layer's mean output on retained samples, weighted by their p_j,
-                    in the classifier's hidden layers up to twice as far from the mean of them (see `targets.SPREAD`)
+                    in several hidden layers of a classifier up to twice as far from their mean (see `targets.SPREAD`)
 
 and the output layer to the original's logits, with those of forgotten classes at 2 min - mean of the R others: as far
 below the least likely retained class as that lies below the average, and at least by 4 (1/4)^R of the spread (max -

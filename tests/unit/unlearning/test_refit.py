@@ -108,15 +108,15 @@ def test_weights_and_biases_are_edited_and_everything_else_is_reported(digits: D
     assert {item.name for item in erasure.untouched} == everything - expected
 
 
-@pytest.mark.parametrize(("is_behind_features", "spread"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize(("is_behind_features", "spreads"), [(False, (1.0, 1.0)), (True, (1.5, 2.0))])
 def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce(
-    is_behind_features: bool, spread: int
+    is_behind_features: bool, spreads: tuple[float, float]
 ) -> None:
-    """Two linear layers, by hand in float64: a network of their own, or the classifier behind features."""
-    first, second = seeded(nn.Linear(6, 5), 1), seeded(nn.Linear(5, 3), 2)
+    """Three linear layers, by hand in float64: a network of their own, or the classifier behind features."""
+    layers = seeded(nn.Linear(6, 5), 1), seeded(nn.Linear(5, 5), 2), seeded(nn.Linear(5, 3), 3)
     features = nn.Sequential(nn.Conv2d(6, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     front = seeded(features) if is_behind_features else nn.Identity()
-    model = nn.Sequential(front, first, nn.ReLU(), second)
+    model = nn.Sequential(front, layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
     x, forget_weight, ridge = normal(50, 6, 2, 2) if is_behind_features else normal(50, 6), 0.7, 0.03
 
     erasure = refit_classes(
@@ -124,25 +124,28 @@ def test_each_layer_is_the_ridge_fit_on_what_the_layers_before_it_produce(
         retain=[x[:40]],
         forget=[x[40:]],
         classes={2},
-        layers=["1.weight", "3.weight"],
+        layers=["1.weight", "3.weight", "5.weight"],
         forget_weight=forget_weight,
         ridge=ridge,
     )
 
     importance = torch.cat([torch.full((40,), 1 / 40), torch.full((10,), forget_weight / 10)]).double()
-    exact = [copy.deepcopy(layer).double() for layer in (first, second)]
+    exact = [copy.deepcopy(layer).double() for layer in layers]
     with torch.no_grad():
         inputs = front(x).double()
-        hidden = exact[0](inputs)
-        logits = exact[1](hidden.relu())
+        given = [exact[0](inputs)]
+        given += [exact[1](given[0].relu())]
+        logits = exact[2](given[1].relu())
         shares = logits[:, :2].softmax(dim=1)
-        means = (shares[:40].T @ hidden[:40]) / shares[:40].sum(dim=0)[:, None]
-        mixed = shares[40:] @ means
-        apart = mixed.mean(dim=0) + spread * (mixed - mixed.mean(dim=0))
+        goals = []
+        for hidden, spread in zip(given, spreads, strict=True):
+            mixed = shares[40:] @ ((shares[:40].T @ hidden[:40]) / shares[:40].sum(dim=0)[:, None])
+            apart = mixed.mean(dim=0) + spread * (mixed - mixed.mean(dim=0))
+            goals.append(torch.cat([hidden[:40], apart]))
         (low, high), all_of_it = logits[:, :2].aminmax(dim=1), logits.amax(dim=1) - logits.amin(dim=1)
         low = low - torch.maximum((high - low) / 2, all_of_it / 4)
-        goals = [torch.cat([hidden[:40], apart]), torch.cat([logits[:, :2], low[:, None]], dim=1)]
-        for place, layer, goal in zip((1, 3), exact, goals, strict=True):
+        goals.append(torch.cat([logits[:, :2], low[:, None]], dim=1))
+        for place, layer, goal in zip((1, 3, 5), exact, goals, strict=True):
             rows = torch.cat([inputs, torch.ones(50, 1, dtype=torch.float64)], dim=1)[:, None]
             old = torch.cat([layer.weight, layer.bias[:, None]], dim=1)[None]
             new = refitted(old, rows, goal[:, None], importance, ridge)[0]
@@ -155,6 +158,7 @@ def test_targets_are_drawn_apart_in_the_hidden_layers_behind_the_features_alone(
     features = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     classifiers = (
         [nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)],
+        [nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)],
         [nn.Linear(4, 3)],
     )
     x, found = normal(2, 3, 8, 8), list[dict[str, float]]()
@@ -162,7 +166,7 @@ def test_targets_are_drawn_apart_in_the_hidden_layers_behind_the_features_alone(
         model = seeded(nn.Sequential(*features, *classifier))
         found.append(spreads_of(find_layers(model, x).layers[:-1], classifier_layers(model, x)))
 
-    assert found == [{"4.weight": 1.5, "6.weight": 2.0}, {}]
+    assert found == [{"4.weight": 1.5, "6.weight": 2.0}, {}, {}]
 
 
 def test_ten_logits_are_aimed_below_the_least_by_its_distance_from_the_average(digits: Digits) -> None:

@@ -59,7 +59,7 @@ def test_without_a_variation_it_is_the_product_bit_by_bit() -> None:
 
 
 def test_a_spread_moves_forgotten_targets_away_from_their_mean() -> None:
-    plain, wide = targets()[HIDDEN][40:], targets(spread=3.0)[HIDDEN][40:]
+    plain, wide = targets()[HIDDEN][40:], targets(feature_spread=3.0)[HIDDEN][40:]
     centre = plain.mean(dim=0)
 
     torch.testing.assert_close(wide - centre, 3 * (plain - centre))
