@@ -19,7 +19,7 @@ from unlearning.passes import Passes
 SPREAD = 2.0
 """In the classifier's last hidden layer. A least-squares fit regresses towards the mean: what it gives to forgotten
 samples lies nearer together than their targets, and so between the classes, where few retained samples lie. A probe
-knows them by that. In the feature layers, drawing them apart wins nothing."""
+knows them by that. The feature layers are left as they are."""
 
 
 @dataclass(frozen=True)

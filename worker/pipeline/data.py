@@ -27,9 +27,9 @@ MAX_ATTACKER = 2000
 FEWEST_OF_A_FORGOTTEN_CLASS = 20
 """That many of a forgotten class in any case: a data set of a thousand classes would leave two of each."""
 MAX_ATTACKED = 1000
+"""Forgotten test images that these attacks are judged by."""
 LEAST_ATTACKED = 100
 """Of each class where there is room for one, however many are forgotten: each is judged alone."""
-"""Forgotten test images that these attacks are judged by."""
 MAX_NUMBERS = 1 << 26
 """Numbers in all images that an attack holds in memory at once: 256 MiB."""
 _VALIDATION_STREAM = 1
