@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from tests.fixtures.small_models import SmallConvNet, normal, seeded
 from tests.fixtures.svd_oracle import patches, updated
 from unlearning import collect, erase_classes, erase_from_statistics
 from unlearning.errors import NonFinite, OptionOutOfRange, StatisticsMismatch, UnknownLayer, WeightsDoNotFit
+from unlearning.statistics import SecondMoment
 
 
 def inputs_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -254,3 +256,16 @@ def test_progress_names_the_stages_in_order() -> None:
     x = normal(4, 3, 8, 8)
     erase_classes(seeded(SmallConvNet()), retain=[x], forget=[x + 1], progress=lambda *step: seen.append(step))
     assert seen == [("retain", 4, 4), ("forget", 4, 4), *(("project", done, 4) for done in range(1, 5))]
+
+
+def test_each_moment_is_let_go_of_once_its_layer_is_done() -> None:
+    alive: list[int] = []
+
+    def count(stage: str, _done: int, _total: int | None) -> None:
+        if stage == "project":
+            alive.append(sum(type(item) is SecondMoment for item in gc.get_objects()))
+
+    x = normal(8, 3, 8, 8)
+    erasure = erase_classes(seeded(SmallConvNet()), retain=[x], forget=[x + 1], progress=count)
+
+    assert alive == [alive[0] - 2 * place for place in range(len(erasure.layers))]
