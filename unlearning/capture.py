@@ -31,6 +31,7 @@ from unlearning.inventory import Layer, Untouched, read_rows
 from unlearning.layout import layout_of
 from unlearning.modes import device_of, refused, watchable
 from unlearning.origins import Origins
+from unlearning.patches import Drawn
 from unlearning.positions import PositionSampler
 from unlearning.products import Product, is_copy, operands, resolved
 from unlearning.survey import UNUSED, Survey, list_untouched, multiplied_tensors, survey
@@ -43,11 +44,29 @@ Forward = Callable[[int, Tensor], object]
 """Runs a model on a batch, given the batch's number and the batch."""
 
 
+class Sink(Protocol):
+    """Takes what one product of a layer multiplies, in the order of the samples; autocast is off while it does."""
+
+    def __call__(self, layer: Layer, drawn: Drawn, /) -> None:
+        """Receive rows that are not copied yet: they show the model's own memory, and only until this returns."""
+
+
 class RowSink(Protocol):
     """Takes the rows of one layer, in the order of the samples; autocast is off while it does."""
 
     def __call__(self, layer: Layer, rows: Tensor, /) -> None:
         """Receive `rows` (n, groups, d); they may be views, so a sink copies what it keeps."""
+
+
+def in_pieces(sink: RowSink) -> Sink:
+    """Return a sink that copies the rows out, and hands them to another one piece by piece."""
+
+    def copied_out(layer: Layer, drawn: Drawn) -> None:
+        for rows in drawn.pieces():
+            if len(rows):
+                sink(layer, rows)
+
+    return copied_out
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,10 @@ class Captured:
     uneven: frozenset[str] = frozenset()
 
 
+class _Enough(BaseException):  # no `Exception`: the model's own handlers shall not see it
+    """Every layer that is watched has been seen: the rest of the forward shows nothing."""
+
+
 class _Samplers:
     """One sampler per layer and call, so that the order in which calls alternate with batches cannot matter."""
 
@@ -91,9 +114,17 @@ class _Watch(Decomposing):
     """Sees the products of one forward after the other, and hands their rows on."""
 
     def __init__(
-        self, found: Survey, chosen: Collection[str], origins: Origins, sink: RowSink, draws: _Samplers
+        self,
+        found: Survey,
+        chosen: Collection[str],
+        origins: Origins,
+        sink: Sink,
+        draws: _Samplers,
+        *,
+        stops: bool,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._enough = Counter({key: len(found.layouts[key]) for key in chosen}) if stops else None
         self._found, self._chosen, self._origins, self._sink, self._draws = found, chosen, origins, sink, draws
         self._batch = 0
         self._calls: Counter[str] = Counter()
@@ -108,6 +139,8 @@ class _Watch(Decomposing):
         try:
             with refused(batch), self:
                 run(number, batch)
+        except _Enough:
+            pass
         except ForwardFailed as error:
             if self.failure is None or error.__cause__ is not self.failure:
                 raise
@@ -124,6 +157,8 @@ class _Watch(Decomposing):
         for operand in operands(func, args):
             product = resolved(operand, self._origins)
             if product is not None and self._handed_on(product):
+                if self._enough is not None and self._calls >= self._enough:
+                    raise _Enough
                 break
         if is_copy(func):
             self._origins.note_copy(args[0], result)
@@ -147,10 +182,8 @@ class _Watch(Decomposing):
         call = self._calls[layer.weight]
         self._calls[layer.weight] += 1
         index = self._index(layer, call, product.rows.items, product.rows.positions)
-        for part in product.rows.take(index):
-            if len(part):
-                with full_precision():
-                    self._sink(layer, part)
+        with full_precision():
+            self._sink(layer, Drawn(product.rows, index))
 
     def _index(self, layer: Layer, call: int, items: int, positions: int) -> Tensor | None:
         """Return the numbers of the rows to take, sample after sample; None for all in the order they stand in."""
@@ -177,7 +210,7 @@ class _Watch(Decomposing):
 def capture(
     model: nn.Module,
     batches: Batches,
-    sink: RowSink,
+    sink: Sink,
     *,
     weights: Collection[str] | None = None,
     max_rows: int | None = None,
@@ -186,6 +219,7 @@ def capture(
     progress: Progress | None = None,
     stage: str = "capture",
     forward: Forward | None = None,
+    stops: bool = False,
 ) -> Captured:
     """Run `model` over `batches` in evaluation mode and hand the input rows of every layer to `sink`.
 
@@ -196,7 +230,7 @@ def capture(
     Args:
         model: Any module whose call takes one batch of inputs.
         batches: Inputs on any device; the model gets copies of them on its own.
-        sink: Receives the rows.
+        sink: Receives the rows (see `in_pieces`).
         weights: Keys of the layers to watch (`Layer.weight`); None for all that can be projected.
         max_rows: Most rows of one layer; more are subsampled without bias (see `PositionSampler`); None takes all.
         seed: Seed of the subsampling; the same seed draws by the same rule on every side.
@@ -207,6 +241,8 @@ def capture(
         stage: Name under which progress is reported.
         forward: How to run `model` on a batch, if another way gives the same products for the chosen layers (see
             `Replay`); None calls it.
+        stops: Whether to leave each forward as soon as these layers have been seen as often as in the first forward;
+            what runs differently for some samples is then not noticed.
 
     Returns:
         The layers that ran, what is untouched, and the number of samples.
@@ -237,7 +273,8 @@ def capture(
         origins = Origins(multiplied_tensors(model))
         found = _surveyed(model, layout(pair), origins)
         chosen = _chosen(model, found, weights)
-        watch = _Watch(found, chosen, origins, sink, _Samplers(found, max_rows, announced, seed))
+        draws = _Samplers(found, max_rows, announced, seed)
+        watch = _Watch(found, chosen, origins, sink, draws, stops=stops)
         run = forward or (lambda _number, batch: model(batch))
         for number, batch in enumerate(chain(head, stream)):
             watch.forward(run, number, layout(batch))

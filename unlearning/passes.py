@@ -1,13 +1,13 @@
-"""Runs of a model whose layers change between them: what comes before the first of these is computed once."""
+"""Runs of a model whose layers change one after the other: what comes before the next of these is computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers
+from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers, in_pieces
 from unlearning.checks import checked_finite
 from unlearning.errors import NonFinite, ShapeError, UnknownLayer
 from unlearning.inventory import Layer
@@ -19,7 +19,8 @@ from unlearning.survey import ADDED
 class Passes:
     """Runs a model over all samples, again and again while its layers change, and says how far the whole work is.
 
-    What comes before the first of the layers is computed once (see `replay`). Where one of them is parametrised,
+    What comes before the first of the layers is computed once (see `replay`); `follow` lets that go with the work, so
+    that of each layer no more is computed than the one before it. Where one of them is parametrised,
     everything is computed each time: its weight is made before it is used, and a replay would not see that it changed.
     """
 
@@ -41,7 +42,8 @@ class Passes:
         self._added = {item.name for item in found.untouched if set(item.reason.split("; ")) <= set(ADDED)}
         self._done, self._total = 0, 2 * self.num_samples
         with watchable(model):
-            self._replay = Replay(model, batches, self._edited())
+            self._replay = Replay(model, batches, self._edited(self.layers))
+        self._outrun = self._ahead = self._replay
 
     def logits(self) -> Tensor:
         """Return the outputs (N, K) on the CPU.
@@ -73,12 +75,22 @@ class Passes:
 
     def show(self, make_sink: Callable[[], RowSink], layers: Collection[str]) -> Captured:
         """Show the rows of these layers to a sink, sample after sample."""
-        broken = self._replay.num_broken
-        captured = self._capture(make_sink(), layers, lambda number, _batch: self._replay.logits(number, {}))
-        if self._replay.num_broken > broken:  # some rows were shown twice
-            captured = self._capture(make_sink(), layers, None)
+        captured = self._shown(self._replay, make_sink, layers, stops=False)
         self._advance(self.num_samples)
         return captured
+
+    def follow(self, layers: Iterable[Layer]) -> None:
+        """Let the next `rows` begin where the first of these layers does; until `rewind` no other may change."""
+        self._release(self._outrun)
+        self._outrun = self._ahead
+        with watchable(self._model):
+            self._ahead = self._outrun.behind(self._edited(layers))
+
+    def rewind(self) -> None:
+        """Begin where the first layer of all does again."""
+        self._release(self._outrun)
+        self._release(self._ahead)
+        self._outrun = self._ahead = self._replay
 
     def show_first(self, sink: RowSink, layers: Collection[str], num_samples: int) -> Captured:
         """Show all rows of these layers to a sink, for the first samples alone."""
@@ -88,7 +100,7 @@ class Passes:
             left -= len(firsts[-1])
             if not left:
                 break
-        return capture(self._model, firsts, sink, weights=layers)
+        return capture(self._model, firsts, in_pieces(sink), weights=layers)
 
     def rows(self, layer: Layer) -> Tensor:
         """Return the inputs (n, groups, d) of one layer, at least float32."""
@@ -101,7 +113,8 @@ class Passes:
             parts.clear()
             return sink
 
-        self.show(emptied, [layer.weight])
+        self._shown(self._ahead, emptied, [layer.weight], stops=True)
+        self._advance(self.num_samples)
         return torch.cat(parts)
 
     def bias_of(self, layer: Layer) -> tuple[str, Tensor] | None:
@@ -110,23 +123,39 @@ class Passes:
         found = dict(self._model.named_parameters()).get(name) if name in self._added else None
         return (name, found.detach()) if found is not None and found.shape == (layer.m,) else None
 
-    def _edited(self) -> set[str]:
+    def _release(self, replay: Replay) -> None:
+        if replay is not self._replay:
+            replay.release()
+
+    def _edited(self, layers: Iterable[Layer]) -> set[str]:
         """Return the names of the parameters that change; none if a run shows only what is computed from one."""
         parameters = {name for name, _ in self._model.named_parameters()}
         if any(layer.tensor not in parameters for layer in self.layers):
             return set()
-        return parameters.intersection(name for layer in self.layers for name in (layer.tensor, bias_name(layer)))
+        return parameters.intersection(name for layer in layers for name in (layer.tensor, bias_name(layer)))
 
-    def _capture(self, sink: RowSink, layers: Collection[str] | None, forward: Forward | None) -> Captured:
+    def _shown(
+        self, replay: Replay, make_sink: Callable[[], RowSink], layers: Collection[str], *, stops: bool
+    ) -> Captured:
+        broken = replay.num_broken
+        captured = self._capture(make_sink(), layers, lambda number, _batch: replay.logits(number, {}), stops=stops)
+        if replay.num_broken > broken:  # some rows were shown twice
+            captured = self._capture(make_sink(), layers, None, stops=stops)
+        return captured
+
+    def _capture(
+        self, sink: RowSink, layers: Collection[str] | None, forward: Forward | None, *, stops: bool = False
+    ) -> Captured:
         return capture(
             self._model,
             self._batches,
-            sink,
+            in_pieces(sink),
             weights=layers,
             max_rows=self.each * self.num_samples,
             seed=self._seed,
             num_samples=self.num_samples,
             forward=forward,
+            stops=stops,
         )
 
     def _advance(self, samples: int) -> None:

@@ -2,13 +2,15 @@
 
 Rows stand in a table of items times positions. The items are what dimension 0 of the operand counts: rows of a matrix
 (one position each), images of a convolution (one position per output pixel, row by row). Row number = item * positions
-+ position.
++ position. A patch's numbers stand pixel by pixel, all channels of a pixel together: so they lie in memory, and so a
+pixel outside the image is one run of columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any, Protocol
 
@@ -19,6 +21,9 @@ from torch.nn import functional
 # Rows are copied out in pieces of at most this many numbers (64 MiB of float32), so that one large image stays
 # affordable.
 _MAX_NUMBERS = 1 << 24
+
+Columns = tuple[tuple[int, int], ...]
+"""Runs of columns, first and one past the last, in order."""
 
 
 class Rows(Protocol):
@@ -40,6 +45,22 @@ class Rows(Protocol):
 
     def marks(self) -> Tensor:
         """Return one float64 number per item, (items,), that changes when the item does."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows of one product, not yet copied: those with the numbers `index` (r,), int64 on the CPU, or all (None)."""
+
+    rows: Rows
+    index: Tensor | None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.rows.items * self.rows.positions if self.index is None else len(self.index)
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Yield the rows (n, groups, d); see `Rows.take`."""
+        return self.rows.take(self.index)
 
 
 @dataclass(frozen=True)
@@ -114,8 +135,48 @@ class PatchRows:
         step = max(1, _MAX_NUMBERS // (channels * area))
         for start in range(0, len(index), step):
             part = index[start : start + step].to(device)
-            patches = self._from_copy(source, part) if is_dense else self._in_place(part)
-            yield patches.transpose(1, 2).reshape(len(part), self.groups, -1)
+            yield self._grouped(self._from_copy(source, part) if is_dense else self._in_place(part))
+
+    @property
+    def geometry(self) -> tuple[object, ...]:
+        """How patches are taken, whatever the images."""
+        return (self.kernel, self.stride, self.padding, self.dilation, self.groups)
+
+    @property
+    def kept_share(self) -> float:
+        """Share of the products of two columns that is left when no number outside the image is multiplied."""
+        shares = (
+            sum(len(taps) ** 2 * len(places) for taps, places in parts.items())
+            / (sum(map(len, parts.values())) * kernel**2)
+            for parts, kernel in zip(self._overlaps(), self.kernel, strict=True)
+        )
+        return prod(shares)
+
+    def take_inside(self, index: Tensor) -> Iterator[tuple[Tensor, Columns]]:
+        """Yield the same rows as `take`, in another order and without the columns that lie outside the image.
+
+        Output pixels whose patches reach over the same edges come together. All numbers left out are zeros.
+
+        Yields:
+            Pieces (n, groups, width), and the runs of columns that they are, `width` in all.
+        """
+        source = self.inputs.movedim(1, -1).contiguous()
+        index = index.to(source.device)
+        counts, parts = self._counts(), self._overlaps()
+        channels = self.inputs.shape[1] // self.groups
+        for taps in product(*parts):
+            if not all(taps):
+                continue
+            is_in = torch.ones(counts, dtype=torch.bool)
+            for axis, (along, count) in enumerate(zip(taps, counts, strict=True)):
+                here = torch.zeros(count, dtype=torch.bool)
+                here[parts[axis][along]] = True
+                is_in &= here.view(-1, *(1 for _ in counts[axis + 1 :]))
+            chosen = index[is_in.flatten().to(index.device)[index % self.positions]]
+            columns = _runs(taps, self.kernel, channels)
+            step = max(1, _MAX_NUMBERS // (4 * self.inputs.shape[1] * prod(map(len, taps))))
+            for part in chosen.split(step) if len(chosen) else ():
+                yield self._grouped(self._from_copy(source, part, taps)), columns
 
     def marks(self) -> Tensor:
         """See `Rows.marks`."""
@@ -130,8 +191,30 @@ class PatchRows:
             )
         )
 
-    def _places(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return each row's item (r,), and per axis where its patch reads the padded input, (r, kernel's size)."""
+    def _overlaps(self) -> list[dict[range, list[int]]]:
+        """Return per axis which output pixels' patches have which taps on the image."""
+        parts: list[dict[range, list[int]]] = []
+        for count, size, kernel, stride, margin, gap in zip(
+            self._counts(), self.inputs.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True
+        ):
+            along: dict[range, list[int]] = {}
+            for place in range(count):
+                start = place * stride - margin
+                inside = [tap for tap in range(kernel) if 0 <= start + tap * gap < size]
+                taps = range(inside[0], inside[-1] + 1) if inside else range(0)
+                along.setdefault(taps, []).append(place)
+            parts.append(along)
+        return parts
+
+    def _grouped(self, patches: Tensor) -> Tensor:
+        """Return patches (r, pixels, c_in) as rows (r, groups, d)."""
+        if self.groups == 1:
+            return patches.flatten(1).unsqueeze(1)
+        by_group: Tensor = patches.unflatten(2, (self.groups, -1))
+        return by_group.transpose(1, 2).flatten(2)
+
+    def _places(self, index: Tensor, taps: Sequence[range] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return each row's item (r,), and per axis where its patch reads the padded input, (r, number of taps)."""
         counts = self._counts()
         item, rest = index // self.positions, index % self.positions
         starts: list[Tensor] = []
@@ -139,8 +222,8 @@ class PatchRows:
             starts.insert(0, rest % count)
             rest = rest // count
         ticks = [
-            torch.arange(kernel, device=index.device) * gap
-            for kernel, gap in zip(self.kernel, self.dilation, strict=True)
+            torch.arange(along.start, along.stop, device=index.device) * gap
+            for along, gap in zip(taps or [range(kernel) for kernel in self.kernel], self.dilation, strict=True)
         ]
         offsets = [grid.reshape(-1) for grid in torch.meshgrid(*ticks, indexing="ij")]
         return item, [
@@ -163,14 +246,29 @@ class PatchRows:
             patches.masked_fill_(outside[..., None], 0)
         return patches
 
-    def _from_copy(self, source: Tensor, index: Tensor) -> Tensor:
-        """Return the same from a padded copy (B, *size, c_in)."""
-        item, places = self._places(index)
+    def _from_copy(self, source: Tensor, index: Tensor, taps: Sequence[range] | None = None) -> Tensor:
+        """Return the same from a padded copy (B, *size, c_in); with `taps` only these, from one without padding."""
+        item, places = self._places(index, taps)
+        margins = self.padding if taps is not None else (0,) * len(places)
         flat = item[:, None]
-        for place, size in zip(places, source.shape[1:-1], strict=True):
-            flat = flat * size + place
+        for place, size, margin in zip(places, source.shape[1:-1], margins, strict=True):
+            flat = flat * size + place - margin
         channels = source.shape[-1]
-        return source.view(-1, channels).index_select(0, flat.reshape(-1)).view(len(index), -1, channels)
+        return source.view(-1, channels).index_select(0, flat.reshape(-1)).view(*flat.shape, channels)
+
+
+def _runs(taps: Sequence[range], kernel: Sequence[int], channels: int) -> Columns:
+    """Return the columns of these taps, neighbours joined."""
+    runs: list[tuple[int, int]] = []
+    for places in product(*taps):
+        number = 0
+        for place, size in zip(places, kernel, strict=True):
+            number = number * size + place
+        start = number * channels
+        if runs and runs[-1][1] == start:
+            start = runs.pop()[0]
+        runs.append((start, (number + 1) * channels))
+    return tuple(runs)
 
 
 def _padded_channels_last(inputs: Tensor, padding: Sequence[int]) -> Tensor:

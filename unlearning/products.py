@@ -30,8 +30,9 @@ class Operand:
             grouped convolution's weight counts "G": matrices first, then outputs (transposed: then inputs).
         rows: Makes the rows, given which batch dimensions share one weight (sizes, and whether each is shared).
         kind: "linear" or "conv1d", "conv2d", "conv3d".
-        groups: Groups of a convolution.
         inputs: The other operand.
+        groups: Groups of a convolution.
+        order: In which order its dimensions count; their own if it is empty. Columns stand as the rows' numbers do.
     """
 
     weight: Tensor
@@ -40,11 +41,14 @@ class Operand:
     kind: str
     inputs: Tensor
     groups: int = 1
+    order: tuple[int, ...] = ()
 
     def axes(self) -> list[tuple[str, int, int]]:
         """Return (role, size, stride) of each dimension, the groups of a convolution split off."""
         axes = []
-        for role, size, stride in zip(self.roles, self.weight.shape, self.weight.stride(), strict=True):
+        sizes, strides = self.weight.shape, self.weight.stride()
+        for dim in self.order or range(len(sizes)):
+            role, size, stride = self.roles[dim], sizes[dim], strides[dim]
             if role.isupper():
                 part = size // self.groups
                 axes += [("g", self.groups, stride * part), (role.lower(), part, stride)]
@@ -165,7 +169,8 @@ def _convolution(args: tuple[Any, ...]) -> Iterator[Operand]:
         tuple(values) * (1 if len(values) == axes else axes) for values in (stride, padding, dilation)
     )
     patches = PatchRows(inputs, tuple(weight.shape[2:]), steps, margins, gaps, groups)
-    yield Operand(weight, "O" + "i" * (axes + 1), lambda _: patches, kind, inputs, groups)
+    channels_last = (0, *range(2, axes + 2), 1)
+    yield Operand(weight, "O" + "i" * (axes + 1), lambda _: patches, kind, inputs, groups, channels_last)
 
 
 _FORMS: dict[Any, Callable[[tuple[Any, ...]], Iterator[Operand]]] = {

@@ -166,12 +166,17 @@ class Recording(_Mode):
 
 
 class Filling(_Mode):
-    """Runs everything, and keeps what is used beyond the boundary as it is when the boundary is reached."""
+    """Runs everything, and keeps what is used beyond the boundary as it is when the boundary is reached.
+
+    Attributes:
+        record: What is kept.
+        is_complete: Whether the boundary was reached.
+    """
 
     def __init__(self, prefix: Prefix, record: Record) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._prefix, self._record = prefix, record
-        self._is_beyond = False
+        self._prefix, self.record = prefix, record
+        self.is_complete = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator and keep its result, if it is needed later.
@@ -179,12 +184,12 @@ class Filling(_Mode):
         Raises:
             Missed: it is not the operator of the prefix, or it would overwrite what is kept.
         """
-        number = len(self._record.slots)
+        number = len(self.record.slots)
         if number == len(self._prefix.operators):
-            if not self._is_beyond:
-                self._is_beyond = True
+            if not self.is_complete:
+                self.is_complete = True
                 self._close()
-            if not _written_by(func, args, kwargs).isdisjoint(self._record.kept):
+            if not _written_by(func, args, kwargs).isdisjoint(self.record.kept):
                 raise Missed
             return func(*args, **(kwargs or {}))
         if func is not self._prefix.operators[number]:
@@ -193,7 +198,7 @@ class Filling(_Mode):
         given = {id(leaf): place for place, leaf in enumerate(tree_leaves((args, kwargs))) if isinstance(leaf, Tensor)}
         leaves, spec = tree_flatten(result)
         items = [self._item((number, place), leaf, given) for place, leaf in enumerate(leaves)]
-        self._record.slots.append(_Slot(spec, items))
+        self.record.slots.append(_Slot(spec, items))
         return result
 
     def _item(self, place: _Place, leaf: Any, given: dict[int, int]) -> Any:
@@ -207,7 +212,7 @@ class Filling(_Mode):
 
     def _close(self) -> None:
         """Copy what will be written to, and put all placeholders on one piece of memory per device."""
-        record, needed = self._record, dict[torch.device, int]()
+        record, needed = self.record, dict[torch.device, int]()
         for number, slot in enumerate(record.slots):
             for place, item in enumerate(slot.items):
                 if isinstance(item, _Form):
@@ -224,11 +229,11 @@ class Filling(_Mode):
     def _kept(self, place: _Place, tensor: Tensor) -> _Placed | _Copied:
         memory, storage = _memory(tensor), tensor.untyped_storage()
         if place not in self._prefix.written:
-            self._record.kept[memory] = storage.nbytes()
+            self.record.kept[memory] = storage.nbytes()
             return _Placed(tensor, _Form.of(tensor))
-        if memory not in self._record.originals:
+        if memory not in self.record.originals:
             whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
-            self._record.originals[memory] = whole.clone()
+            self.record.originals[memory] = whole.clone()
         return _Copied(memory, _Form.of(tensor))
 
 

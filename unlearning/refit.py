@@ -164,11 +164,13 @@ class Refit:
         self._passes.expect(len(chosen))
         changed, reports = dict[str, Tensor](), list[LayerReport]()
         try:
-            for layer in chosen:
+            for place, layer in enumerate(chosen):
+                self._passes.follow(chosen[place:])
                 before = read_rows(self._work, layer).clone()
                 changed.update(self._fit(layer))
                 reports.append(self._report(layer, before, read_rows(self._work, layer)))
         finally:
+            self._passes.rewind()
             _write(self._work, {name: self._model.get_parameter(name) for name in changed})
         untouched = _untouched(self._model, self._found, changed, wanted)
         return Erasure(MappingProxyType(changed), tuple(reports), untouched, method="refit")

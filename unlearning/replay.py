@@ -5,6 +5,8 @@ each time. So the first run over a batch keeps, of those results, the few that a
 out and skip everything before. That happens at the level of PyTorch's operators (see `recording`), so no architecture
 needs code of its own. Cutting the model into a head and a tail, the obvious thing, works for `nn.Sequential` alone.
 
+Where edits are made for good one after the other, the boundary can follow them: see `Replay.behind`.
+
 Nothing is taken on trust. A first run on two samples finds the boundary and what is used beyond it, and its replay must
 equal the plain forward. Every later run compares its operators with those of the record, and looks for placeholders
 among the inputs of the operators that really run. Whatever does not fit (control flow that depends on the data, dropout
@@ -14,6 +16,7 @@ that stays on) is computed in full, and counted.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -42,21 +45,28 @@ class Replay:
         batches: The inputs; they must stay as they are too.
         edited: Names of the parameters (or buffers) that may be replaced.
         budget: Memory for kept results over all batches; a batch that would exceed it is computed in full.
+        before: A replay of the same batches that needs less: where nothing is kept here, its results are used.
 
     Attributes:
         num_replayed: Runs that skipped what comes before the boundary.
         num_full: Runs that computed everything: the first of each batch, and all that could not be replayed.
-        num_broken: Those among them that began as a replay: whoever watches operators saw some of theirs twice.
+        num_broken: Those among them that had begun otherwise: whoever watches operators saw some of theirs twice.
         reason: Why nothing is replayed; empty when something is.
     """
 
     def __init__(
-        self, model: nn.Module, batches: Sequence[Tensor], edited: Collection[str], budget: Budget | None = None
+        self,
+        model: nn.Module,
+        batches: Sequence[Tensor],
+        edited: Collection[str],
+        budget: Budget | None = None,
+        before: Replay | None = None,
     ) -> None:
         self.num_replayed = self.num_full = self.num_broken = 0
         self.reason = ""
         self._model, self._batches, self._edited = model, batches, frozenset(edited)
         self._budget = budget or Budget()
+        self._before = before
         self._layout = layout_of(model, batches[0][:1]) if batches else Tensor.clone
         self._records: dict[int, Record | None] = {}
         self._prefix = self._verified(self._found()) if batches and edited else Prefix()
@@ -81,39 +91,69 @@ class Replay:
             raise UnknownLayer(weights.keys() - self._edited, self._edited)
         batch = self._layout(self._batches[number])
         with refused(batch), evaluating(self._model):
+            was_kept = self._records.get(number) is not None
             try:
-                if number in self._records:
-                    return self._replayed(batch, weights, self._records[number])
-                if self._prefix.operators:
-                    return self._filled(number, batch, weights)
+                return self._run(number, batch, weights)
             except Missed:
-                self.num_broken += number not in self._records or self._records[number] is not None
+                self.num_broken += 1
                 self._drop(number)
-            self.num_full += 1
+            self.num_full += was_kept
             return self._called(batch, weights)
 
-    def _replayed(self, batch: Tensor, weights: Mapping[str, Tensor], record: Record | None) -> Tensor:
-        if record is None:
-            raise Missed
-        with Replaying(self._prefix, record):
-            output = self._called(batch, weights)
-        self.num_replayed += 1
-        return output
+    def behind(self, edited: Collection[str]) -> Replay:
+        """Return a replay for fewer edits: those left out have been made in the model itself, and stay as they are.
 
-    def _filled(self, number: int, batch: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        record = Record()
-        with Filling(self._prefix, record):
-            output = self._called(batch, weights)
-        self._records[number] = record if record.num_bytes <= self._budget.left else None
-        self._budget.left -= record.num_bytes if self._records[number] else 0
+        What lies between its boundary and this one's runs once more for each batch, from what is kept here.
+        """
+        return Replay(self._model, self._batches, edited, self._budget, before=self)
+
+    def release(self) -> None:
+        """Forget what is kept; later runs keep it again."""
+        self._budget.left += self.num_bytes
+        self._records.clear()
+
+    def _run(self, number: int, batch: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """Run the model from what is kept for this batch; if nothing is yet, keep it.
+
+        Raises:
+            Missed: the run does not follow the record.
+        """
+        if self._records.get(number) is not None:
+            with self._replaying(number):
+                output = self._called(batch, weights)
+            self.num_replayed += 1
+            return output
         self.num_full += 1
-        return output
+        if number in self._records or not self._prefix.operators:
+            with self._replaying(number):
+                return self._called(batch, weights)
+        filling = Filling(self._prefix, Record())
+        try:
+            with self._replaying(number), filling:
+                return self._called(batch, weights)
+        finally:
+            if filling.is_complete:  # whoever watches may have seen enough, and stopped the model behind the boundary
+                self._keep(number, filling.record)
+
+    def _replaying(self, number: int) -> AbstractContextManager[object]:
+        """Return the mode that hands out what is kept for a batch, here or before."""
+        record = self._records.get(number)
+        if record is not None:
+            return Replaying(self._prefix, record)
+        return nullcontext() if self._before is None else self._before._replaying(number)  # noqa: SLF001 - of its kind
+
+    def _keep(self, number: int, record: Record) -> None:
+        fits = record.num_bytes <= self._budget.left
+        self._records[number] = record if fits else None
+        self._budget.left -= record.num_bytes if fits else 0
 
     def _drop(self, number: int) -> None:
         """Compute this batch in full from now on."""
         record = self._records.get(number)
         self._budget.left += record.num_bytes if record else 0
         self._records[number] = None
+        if self._before is not None:
+            self._before._drop(number)  # noqa: SLF001 - of its kind
 
     def _found(self) -> Prefix:
         with evaluating(self._model):

@@ -12,12 +12,18 @@ from torch import Tensor, nn
 from unlearning.arithmetic import full_precision
 from unlearning.capture import Batches, Progress, capture
 from unlearning.checks import checked_finite
+from unlearning.deferred import DeferredImages
 from unlearning.errors import AllZeroActivations, ShapeError, StatisticsMismatch, UnknownLayer
 from unlearning.inventory import Layer, Untouched
+from unlearning.patches import Columns, Drawn, PatchRows
 from unlearning.symmetric import BlockSymmetric
 
 # Rows per matrix product: enough that reading and writing the sum costs little beside the product.
 _BLOCK_ROWS = 512
+# From this width on, and up to this share of products left, rows are multiplied without the zeros of the padding:
+# elsewhere the many small products cost more than they save.
+_LEAST_WIDTH = 512
+_MOST_KEPT = 0.85
 # Products summed up in the rows' own precision before they go to a float64 total.
 _PRODUCTS_PER_TOTAL = 64
 
@@ -101,10 +107,15 @@ class SecondMomentSum:
     float64 total, so that the error is that of 64 blocks however long the stream is: a plain float32 sum of k products
     would lose up to k units in the last place, while float64 throughout would cost more than twice the time and memory
     for digits that the activations do not have.
+
+    Patches of small images are half zeros, or more: what padding put around the image. They wait as images, and are
+    multiplied without these (`PatchRows.take_inside`).
     """
 
     def __init__(self, d: int, groups: int = 1) -> None:
         self._d, self._groups = d, groups
+        self._deferred = DeferredImages()
+        self._waiting: list[Drawn] = []
         self._kept: Tensor | None = None
         self._filled = 0
         self._gram: BlockSymmetric | None = None
@@ -131,8 +142,29 @@ class SecondMomentSum:
         self._feed(rows.transpose(0, 1))
 
     @full_precision()
+    def add_drawn(self, drawn: Drawn) -> None:
+        """Add rows that are not copied yet; they are copied or used up before this returns.
+
+        Raises:
+            ShapeError: as `add`.
+        """
+        rows = drawn.rows
+        if isinstance(rows, PatchRows) and self._d >= _LEAST_WIDTH and rows.kept_share <= _MOST_KEPT:
+            for batch in self._deferred.add(rows, drawn.index):
+                self._add_inside(batch)
+        else:
+            for piece in drawn.pieces():
+                self.add(piece)
+
+    @full_precision()
     def finish(self) -> SecondMoment:
         """Return the moment, in the precision of the products, and release the working memory."""
+        for batch in self._deferred.rest():
+            self._add_inside(batch)
+        for batch in self._waiting:
+            for piece in batch.pieces():
+                self.add(piece)
+        self._waiting.clear()
         kept, gram, total = self._kept, self._gram, self._total
         self._kept = self._gram = self._total = None
         if gram is None:
@@ -144,6 +176,20 @@ class SecondMomentSum:
             total.add(gram)
             gram = total.to(gram.dtype)
         return SecondMoment(gram, self._rows)
+
+    def _add_inside(self, batch: Drawn) -> None:
+        """Add patches without their zeros, once it is known that there are too many rows to be kept as they are."""
+        self._waiting.append(batch)
+        if self._gram is None and self._rows + sum(map(len, self._waiting)) <= self._d // 2:
+            return
+        for rows, index in ((waiting.rows, waiting.index) for waiting in self._waiting):
+            if isinstance(rows, PatchRows) and index is not None:
+                self._rows += len(index)
+                if self._gram is None:
+                    self._begin_products(rows.inputs)
+                for part, columns in rows.take_inside(index):
+                    self._multiply(part.transpose(0, 1), columns)
+        self._waiting.clear()
 
     def _reserve(self, length: int, like: Tensor) -> None:
         if self._kept is None or self._kept.shape[1] < length:
@@ -184,13 +230,13 @@ class SecondMomentSum:
                 self._filled = 0
             done += step
 
-    def _multiply(self, block: Tensor) -> None:
+    def _multiply(self, block: Tensor, columns: Columns | None = None) -> None:
         if self._gram is None:
             return
-        if self._products == _PRODUCTS_PER_TOTAL:
+        if self._products >= _PRODUCTS_PER_TOTAL:
             self._total, self._products = self._total_with(self._gram), 0
-        self._gram.add_product(block.to(self._gram.dtype))
-        self._products += 1
+        self._gram.add_product(block.to(self._gram.dtype), columns)
+        self._products += -(-block.shape[1] // _BLOCK_ROWS)
 
     def _total_with(self, gram: BlockSymmetric) -> BlockSymmetric:
         """Return the float64 total with `gram` added, and set `gram` to zero."""
@@ -257,10 +303,10 @@ def collect(
     """
     sums: dict[str, SecondMomentSum] = {}
 
-    def sink(layer: Layer, rows: Tensor) -> None:
+    def sink(layer: Layer, drawn: Drawn) -> None:
         if layer.weight not in sums:
             sums[layer.weight] = SecondMomentSum(layer.d, layer.groups)
-        sums[layer.weight].add(rows)
+        sums[layer.weight].add_drawn(drawn)
 
     captured = capture(
         model,

@@ -179,7 +179,7 @@ def _layers(tensor: Tensor, name: str, holders: tuple[str, ...], keys: Mapping[K
 def _part(tensor: Tensor, view: View) -> str:
     """Return a short name of a part: "64:128" for whole rows of the tensor, else its geometry."""
     row = tensor[0].numel()
-    dims = merged((*view.groups, *view.outputs, *view.inputs))
+    dims = merged(tuple(sorted((*view.groups, *view.outputs, *view.inputs), key=lambda dim: -dim[1])))
     if len(dims) == 1 and dims[0][1] == 1 and view.offset % row == 0 and dims[0][0] % row == 0:
         return f"{view.offset // row}:{(view.offset + dims[0][0]) // row}"
     shape = "x".join(f"{size}({stride})" for size, stride in dims)

@@ -65,10 +65,28 @@ class BlockSymmetric:
         """Numbers held."""
         return sum(block.numel() for block in self._blocks)
 
-    def add_product(self, rows: Tensor) -> None:
-        """Add X^T X of rows (groups, n, d), in place."""
+    def add_product(self, rows: Tensor, columns: Sequence[tuple[int, int]] | None = None) -> None:
+        """Add X^T X of rows (groups, n, d), in place.
+
+        Args:
+            rows: X; only the columns that are not zero, if these are named.
+            columns: Runs of columns (first, one past the last), in order, as many in all as `rows` has.
+        """
+        runs, places, place = columns or ((0, self.d),), [], 0
+        for first, last in runs:
+            places.append(place - first)  # added to a column's number, its place in `rows`
+            place += last - first
         for start, stop, block in self.spans():
-            block.baddbmm_(rows[..., start:stop].mT, rows[..., start:])
+            for (first, last), shift in zip(runs, places, strict=True):
+                top, bottom = max(first, start), min(last, stop)
+                if top >= bottom:
+                    continue
+                left = rows[..., top + shift : bottom + shift].mT
+                for (origin, end), move in zip(runs, places, strict=True):
+                    begin = max(origin, start)
+                    if begin < end:
+                        part = block[:, top - start : bottom - start, begin - start : end - start]
+                        part.baddbmm_(left, rows[..., begin + move : end + move])
 
     def diagonal(self) -> Tensor:
         """Return the diagonals, (groups, d)."""

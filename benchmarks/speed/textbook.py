@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import capture
+from unlearning.capture import capture, in_pieces
 from unlearning.inventory import Layer, assemble, read_rows
 
 Activations = dict[str, list[Tensor]]
@@ -45,7 +45,8 @@ def erase(
 def activations(model: nn.Module, batches: list[Tensor], max_rows: int) -> tuple[Activations, tuple[Layer, ...]]:
     """Return the rows (n, groups, d) of every layer, in pieces."""
     held: Activations = defaultdict(list)
-    captured = capture(model, batches, lambda layer, rows: held[layer.weight].append(rows.clone()), max_rows=max_rows)
+    sink = in_pieces(lambda layer, rows: held[layer.weight].append(rows.clone()))
+    captured = capture(model, batches, sink, max_rows=max_rows)
     return held, captured.layers
 
 

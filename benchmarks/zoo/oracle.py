@@ -1,6 +1,7 @@
 """An oracle that shares no code with the engine: inputs by module hooks and `unfold`, SVDs, dense projections."""
 
 from itertools import islice
+from math import prod
 from typing import Any
 
 import torch
@@ -51,7 +52,11 @@ def _observed(model: nn.Module, layer: Layer, x: Tensor) -> Tensor:
                 "stride": holder.stride,
             }
             columns = [functional.unfold(part, holder.kernel_size, **geometry).mT for part in inputs]
-            inputs = [part.reshape(-1, part.shape[-1]) for part in columns]
+            # `unfold` keeps a channel's pixels together, the engine a pixel's channels.
+            inputs = [
+                part.unflatten(2, (layer.groups, -1, prod(holder.kernel_size))).mT.flatten(0, 1) for part in columns
+            ]
+            inputs = [part.reshape(len(part), -1) for part in inputs]
         rows = [part.reshape(-1, layer.groups, layer.d) for part in inputs if part.shape[-1] == layer.groups * layer.d]
         if rows:
             return torch.cat(rows)
@@ -76,7 +81,7 @@ def _hooked(model: nn.Module, path: str, x: Tensor) -> list[Tensor]:
 
 def sampled_layers(model: nn.Module, layers: tuple[Layer, ...], x: Tensor) -> list[Layer]:
     """Return a middle one of the fused attention weights and of plain Linear and Conv2d modules that hooks can see."""
-    whole = [layer for layer in layers if layer.view is None]
+    whole = [layer for layer in layers if not layer.source]
     fused = [layer for layer in whole if layer.weight.endswith(FUSED) and layer.d <= WIDEST]
     plain = [layer for layer in whole if not layer.weight.endswith(FUSED) and _is_plain(model, layer)]
     narrow = [layer for layer in plain if layer.d <= WIDEST] or sorted(plain, key=lambda layer: layer.d)[:1]

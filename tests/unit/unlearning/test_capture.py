@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.fixtures.small_models import SmallConvNet, normal, seeded
 from unlearning import UnlearningError, collect, erase_classes
-from unlearning.capture import capture, find_layers
+from unlearning.capture import capture, find_layers, in_pieces
 from unlearning.errors import (
     BadBatch,
     EmptySide,
@@ -55,7 +55,8 @@ def numbered(samples: int) -> Tensor:
 def drawn(order: str, batches: list[int], max_rows: int | None) -> list[tuple[float, ...]]:
     rows: list[Tensor] = []
     x = numbered(sum(batches)).split(batches)
-    capture(seeded(Numbered(order)), x, lambda _, part: rows.append(part[:, 0].clone()), max_rows=max_rows)
+    sink = in_pieces(lambda _, part: rows.append(part[:, 0].clone()))
+    capture(seeded(Numbered(order)), x, sink, max_rows=max_rows)
     return [tuple(row) for row in torch.cat(rows).tolist()]
 
 
@@ -86,7 +87,7 @@ def test_rows_come_in_order_of_the_samples_where_the_first_two_have_the_same_pad
 
     def rows(order: str) -> Tensor:
         parts: list[Tensor] = []
-        capture(seeded(Cast(order)), [x], lambda _, part: parts.append(part[:, 0].clone()))
+        capture(seeded(Cast(order)), [x], in_pieces(lambda _, part: parts.append(part[:, 0].clone())))
         return torch.cat(parts)
 
     for order in ("positions first", "in between"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.fixtures.small_models import normal, seeded
-from tests.fixtures.svd_oracle import patches
+from tests.fixtures.svd_oracle import patches, pixel_by_pixel
 from unlearning.patches import MatrixRows, PatchRows
 
 CONVOLUTIONS: list[dict[str, Any]] = [
@@ -31,6 +32,10 @@ def rows_of(module: nn.Conv2d, x: Tensor) -> PatchRows:
     return PatchRows(x, module.kernel_size, module.stride, padding, module.dilation, module.groups)
 
 
+def unfolded(module: nn.Conv2d, x: Tensor) -> Tensor:
+    return pixel_by_pixel(module, patches(module, x))
+
+
 def whole(pieces: Iterator[Tensor]) -> Tensor:
     return torch.cat(list(pieces))
 
@@ -40,11 +45,11 @@ def test_patches_times_weight_is_what_the_convolution_computes(options: dict[str
     module = seeded(nn.Conv2d(4, 8, bias=False, **options)).double()
     x = normal(3, 4, 9, 11).double()
     rows = whole(rows_of(module, x).take(None))
-    weight = module.weight.reshape(module.groups, 8 // module.groups, -1)
+    weight = module.weight.flatten(2).mT.reshape(module.groups, 8 // module.groups, -1)
     product = torch.einsum("ngd,gmd->ngm", rows, weight).reshape(len(rows), 8)
     expected = module(x).permute(0, 2, 3, 1).reshape(-1, 8)
     torch.testing.assert_close(product, expected)
-    torch.testing.assert_close(rows, patches(module, x))
+    torch.testing.assert_close(rows, unfolded(module, x))
     assert rows_of(module, x).items * rows_of(module, x).positions == len(rows)
 
 
@@ -54,10 +59,39 @@ def test_patches_times_weight_is_what_the_convolution_computes(options: dict[str
 def test_chosen_rows_are_rows_of_all(options: dict[str, Any], is_last: bool, count: int) -> None:
     module, x = nn.Conv2d(4, 8, **options), normal(3, 4, 9, 11)
     x = x.contiguous(memory_format=torch.channels_last) if is_last else x
-    every = patches(module, x)
+    every = unfolded(module, x)
     index = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:count]
     index = torch.cat([index, torch.tensor([0, len(every) - 1])])
     assert torch.equal(whole(rows_of(module, x).take(index)), every[index])
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_rows_without_what_lies_outside_have_zeros_in_all_other_columns(options: dict[str, Any]) -> None:
+    module, x = nn.Conv2d(4, 8, **options), normal(3, 4, 5, 6)
+    every = unfolded(module, x)
+    index = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[: len(every) // 2]
+    padded = []
+    for part, columns in rows_of(module, x).take_inside(index):
+        assert sum(stop - start for start, stop in columns) == part.shape[2]
+        row = torch.zeros(len(part), *every.shape[1:])
+        done = 0
+        for start, stop in columns:
+            row[..., start:stop] = part[..., done : done + stop - start]
+            done += stop - start
+        padded.append(row)
+    found = torch.cat(padded)
+    expected = every[index][every[index].flatten(1).any(dim=1)]
+    assert len(found) == len(expected)
+    order, wanted = (sorted(range(len(rows)), key=rows.flatten(1).tolist().__getitem__) for rows in (found, expected))
+    assert torch.equal(found[order], expected[wanted])
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_the_kept_share_counts_pairs_of_columns_inside_the_image(options: dict[str, Any]) -> None:
+    module = nn.Conv2d(4, 8, **options)
+    rows = rows_of(module, torch.ones(1, 4, 5, 6))
+    pairs = torch.cat(list(rows.take(None))).sum(dim=2)[:, 0].square()
+    assert rows.kept_share == pytest.approx(float(pairs.mean()) / (4 // module.groups * prod(rows.kernel)) ** 2)
 
 
 def test_a_stack_of_matrices_gives_one_row_per_group() -> None:
@@ -73,7 +107,7 @@ def test_large_inputs_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     for index in (None, torch.arange(3)):
         parts = list(rows_of(module, x).take(index))
         assert max(part.numel() for part in parts) <= 100
-        torch.testing.assert_close(torch.cat(parts), patches(module, x)[: None if index is None else 3])
+        torch.testing.assert_close(torch.cat(parts), unfolded(module, x)[: None if index is None else 3])
     assert len(list(MatrixRows(normal(40, 7)).take(None))) == 3
 
 

@@ -18,16 +18,15 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from tests.fixtures.small_models import normal, seeded
-from unlearning.capture import Captured, capture
+from unlearning.capture import Captured, capture, in_pieces
 from unlearning.inventory import Layer, assemble, read_rows
 
 
 def captured(model: nn.Module, *batches: Tensor, **options: Any) -> tuple[Captured, dict[str, Tensor]]:
     """Return what was captured, and all rows (n, groups, d) by layer."""
     rows: dict[str, list[Tensor]] = {}
-    found = capture(
-        model, batches, lambda layer, part: rows.setdefault(layer.weight, []).append(part.clone()), **options
-    )
+    sink = in_pieces(lambda layer, part: rows.setdefault(layer.weight, []).append(part.clone()))
+    found = capture(model, batches, sink, **options)
     return found, {name: torch.cat(parts) for name, parts in rows.items()}
 
 

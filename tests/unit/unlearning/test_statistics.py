@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.fixtures.small_models import SmallConvNet, normal, seeded
-from tests.fixtures.svd_oracle import patches
+from tests.fixtures.svd_oracle import patches, pixel_by_pixel
 from unlearning.errors import (
     AllZeroActivations,
     BadBatch,
@@ -23,6 +25,7 @@ from unlearning.errors import (
     ShapeError,
     UnknownLayer,
 )
+from unlearning.patches import Drawn, PatchRows
 from unlearning.statistics import SecondMomentSum, collect
 
 
@@ -99,6 +102,74 @@ def test_the_normalised_moment_has_trace_one_in_every_group_that_is_alive() -> N
     torch.testing.assert_close(traces, torch.tensor([1.0, 0.0, 1.0]))
 
 
+def drawn_from(x: Tensor, groups: int, share: float) -> Drawn:
+    """Return some of the patches of a 3 x 3 convolution with padding."""
+    rows = PatchRows(x, (3, 3), (1, 1), (1, 1), (1, 1), groups)
+    chance = torch.rand(rows.items * rows.positions, generator=torch.Generator().manual_seed(0))
+    return Drawn(rows, None if share == 1 else (chance < share).nonzero()[:, 0])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("share", [1, 0.6])
+@pytest.mark.parametrize("samples", [1, 5, 90])
+def test_patches_that_reach_over_the_edge_are_summed_without_their_zeros(
+    groups: int, share: float, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearning.statistics._LEAST_WIDTH", 1)
+    monkeypatch.setattr("unlearning.deferred._MOST_IMAGES", 40)
+    monkeypatch.setattr("unlearning.symmetric._SMALLEST_BLOCK", 16)
+    drawn = drawn_from(normal(samples, 16, 3, 2), groups, share)
+    whole = torch.cat(list(drawn.pieces()))
+    sums = SecondMomentSum(whole.shape[2], groups)
+    sums.add_drawn(drawn)
+    moment = sums.finish()
+    assert moment.rows == len(whole) == len(drawn)
+    assert isinstance(moment.held, Tensor) == (len(whole) <= whole.shape[2] // 2)
+    torch.testing.assert_close(moment.gram.double(), naive(whole), rtol=1e-5, atol=1e-4)
+
+
+def _product_flops(_sum: tuple[int, ...], left: tuple[int, ...], right: tuple[int, ...], **_: object) -> int:
+    return 2 * prod(left) * right[-1]
+
+
+def test_the_zeros_of_the_padding_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearning.statistics._LEAST_WIDTH", 1)
+    drawn, operations = drawn_from(normal(90, 16, 2, 2), 1, 1), []
+    for most in (0.85, 0.0):
+        monkeypatch.setattr("unlearning.statistics._MOST_KEPT", most)
+        with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _product_flops}) as counter:
+            sums = SecondMomentSum(144)
+            sums.add_drawn(drawn)
+            sums.finish()
+        operations.append(counter.get_total_flops())
+    assert operations[0] < 0.25 * operations[1]
+
+
+@pytest.mark.parametrize("pieces", [[90], [1] * 90, [39, 2, 49], [64, 26]])
+def test_the_sum_over_patches_is_the_same_however_the_images_come(
+    pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearning.statistics._LEAST_WIDTH", 1)
+    monkeypatch.setattr("unlearning.deferred._MOST_IMAGES", 40)
+    x = normal(90, 4, 2, 2)
+    sums, whole = SecondMomentSum(36), SecondMomentSum(36)
+    whole.add_drawn(drawn_from(x, 1, 1))
+    for piece in x.split(pieces):
+        handed = piece.clone()
+        sums.add_drawn(drawn_from(handed, 1, 1))
+        handed.fill_(torch.nan)  # the images are the model's, which may write to them
+    assert torch.equal(sums.finish().gram, whole.finish().gram)
+
+
+def test_images_of_several_sizes_are_summed_up() -> None:
+    x = [normal(20, 64, size, 2, seed=size) for size in (2, 3, 2)]
+    sums = SecondMomentSum(576)
+    for part in x:
+        sums.add_drawn(drawn_from(part, 1, 1))
+    rows = torch.cat([row for part in x for row in drawn_from(part, 1, 1).pieces()])
+    torch.testing.assert_close(sums.finish().gram.double(), naive(rows), rtol=1e-5, atol=1e-4)
+
+
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"Expected rows of shape \(n, 1, 4\), got \(2, 1, 5\)"):
         SecondMomentSum(4).add(torch.zeros(2, 1, 5))
@@ -108,14 +179,14 @@ def test_every_layer_of_a_model_is_measured_in_order_of_execution() -> None:
     model, x = seeded(SmallConvNet()), normal(10, 3, 8, 8)
     statistics = collect(model, [x])
     assert list(statistics.moments) == ["first.weight", "second.weight", "hidden.weight", "head.weight"]
-    torch.testing.assert_close(
-        statistics.moments["first.weight"].gram.double(), naive(patches(model.first, x)), rtol=1e-5, atol=1e-3
-    )
+    seen = pixel_by_pixel(model.first, patches(model.first, x))
+    torch.testing.assert_close(statistics.moments["first.weight"].gram.double(), naive(seen), rtol=1e-5, atol=1e-3)
     model.eval()
     with torch.no_grad():
         inner = torch.relu(model.norm(model.first(x)))
     second = statistics.moments["second.weight"]
-    torch.testing.assert_close(second.gram.double(), naive(patches(model.second, inner)), rtol=1e-5, atol=1e-3)
+    seen = pixel_by_pixel(model.second, patches(model.second, inner))
+    torch.testing.assert_close(second.gram.double(), naive(seen), rtol=1e-5, atol=1e-3)
     assert (second.rows, statistics.num_samples) == (160, 10)
 
 
