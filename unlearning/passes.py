@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Iterable
 import torch
 from torch import Tensor, nn
 
-from unlearning.capture import Captured, Forward, Progress, RowSink, capture, find_layers, in_pieces
+from unlearning.capture import Captured, Forward, Progress, RowSink, Sink, capture, find_layers, in_pieces
 from unlearning.checks import checked_finite
+from unlearning.deferred import Part, Parts
 from unlearning.errors import NonFinite, ShapeError, UnknownLayer
 from unlearning.inventory import Layer
-from unlearning.modes import refused, watchable
+from unlearning.modes import watchable
+from unlearning.patches import Drawn
 from unlearning.replay import Replay
 from unlearning.survey import ADDED
 
@@ -40,13 +42,14 @@ class Passes:
         self.layers = _checked_layers(found.layers, layers)
         self.assigned = found.assigned
         self._added = {item.name for item in found.untouched if set(item.reason.split("; ")) <= set(ADDED)}
-        self._done, self._total = 0, 2 * self.num_samples
+        self._keys = [layer.weight for layer in self.layers]
+        self._done, self._total = 0, self.num_samples
         with watchable(model):
             self._replay = Replay(model, batches, self._edited(self.layers))
         self._outrun = self._ahead = self._replay
 
-    def logits(self) -> Tensor:
-        """Return the outputs (N, K) on the CPU.
+    def first(self, make_sink: Callable[[], RowSink]) -> tuple[Tensor, Captured]:
+        """Show the rows of all layers to a sink, sample after sample, and return the outputs (N, K), on the CPU.
 
         Raises:
             ForwardFailed: the model refuses a batch.
@@ -54,30 +57,24 @@ class Passes:
             ShapeError: the outputs are no logits.
             NonFinite: they are not finite; the first layer with such inputs is named, if there is one.
         """
-        parts = []
-        with watchable(self._model):
-            for number, batch in enumerate(self._batches):
-                with refused(batch):
-                    parts.append(self._replay.logits(number, {}).float().cpu())
-                self._advance(len(batch))
-        logits = torch.cat(parts)
+        outputs: dict[int, Tensor] = {}
+
+        def forward(number: int, _batch: Tensor) -> None:
+            outputs[number] = self._replay.logits(number, {}).float().cpu()
+
+        captured = self._shown(self._replay, forward, lambda: in_pieces(make_sink()), self._keys)
+        logits = torch.cat([outputs[number] for number in range(len(self._batches))])
         if logits.ndim != 2:
             raise ShapeError("outputs", "(n, K)", logits.shape)
         try:
-            return checked_finite(logits, "the model's outputs")
+            return checked_finite(logits, "the model's outputs"), captured
         except NonFinite:
-            self._capture(_refuse_non_finite, None, None)
+            self._capture(in_pieces(_refuse_non_finite))
             raise
 
     def expect(self, passes: int) -> None:
         """Announce the next passes; what is done before them counts as well."""
         self._total = self._done + passes * self.num_samples
-
-    def show(self, make_sink: Callable[[], RowSink], layers: Collection[str]) -> Captured:
-        """Show the rows of these layers to a sink, sample after sample."""
-        captured = self._shown(self._replay, make_sink, layers, stops=False)
-        self._advance(self.num_samples)
-        return captured
 
     def follow(self, layers: Iterable[Layer]) -> None:
         """Let the next `rows` begin where the first of these layers does; until `rewind` no other may change."""
@@ -109,13 +106,30 @@ class Passes:
         def sink(_layer: Layer, rows: Tensor) -> None:
             parts.append(at_least_single(rows))
 
-        def emptied() -> RowSink:
+        def emptied() -> Sink:
             parts.clear()
+            return in_pieces(sink)
+
+        self._show_ahead(layer, emptied)
+        return torch.cat(parts)
+
+    def show_parts(self, layer: Layer, make_taker: Callable[[], Callable[[Part], None]]) -> None:
+        """Show the rows of one layer part by part to what `make_taker` returns, in whatever order is cheap."""
+        begun: list[tuple[Parts, Callable[[Part], None]]] = []
+
+        def emptied() -> Sink:
+            begun[:] = [(Parts(), make_taker())]
             return sink
 
-        self._shown(self._ahead, emptied, [layer.weight], stops=True)
-        self._advance(self.num_samples)
-        return torch.cat(parts)
+        def sink(_layer: Layer, drawn: Drawn) -> None:
+            [(parts, take)] = begun
+            for part in parts.add(drawn):
+                take(part)
+
+        self._show_ahead(layer, emptied)
+        [(parts, take)] = begun
+        for part in parts.rest():
+            take(part)
 
     def bias_of(self, layer: Layer) -> tuple[str, Tensor] | None:
         """Return the bias that belongs to a weight by its name, if there is one of the right size that is added."""
@@ -134,34 +148,53 @@ class Passes:
             return set()
         return parameters.intersection(name for layer in layers for name in (layer.tensor, bias_name(layer)))
 
+    def _show_ahead(self, layer: Layer, make_sink: Callable[[], Sink]) -> None:
+        """Show what one layer multiplies, and leave each forward there."""
+        replay = self._ahead
+        self._shown(replay, lambda number, _batch: replay.logits(number, {}), make_sink, [layer.weight], stops=True)
+
     def _shown(
-        self, replay: Replay, make_sink: Callable[[], RowSink], layers: Collection[str], *, stops: bool
+        self,
+        replay: Replay,
+        forward: Forward,
+        make_sink: Callable[[], Sink],
+        layers: Collection[str],
+        *,
+        stops: bool = False,
     ) -> Captured:
-        broken = replay.num_broken
-        captured = self._capture(make_sink(), layers, lambda number, _batch: replay.logits(number, {}), stops=stops)
+        broken, done = replay.num_broken, self._done
+
+        def advance(_stage: str, seen: int, _total: int | None) -> None:
+            self._done = done + seen
+            if self._progress is not None:
+                self._progress("refit", self._done, self._total)
+
+        captured = self._capture(make_sink(), layers, forward, stops=stops, progress=advance)
         if replay.num_broken > broken:  # some rows were shown twice
-            captured = self._capture(make_sink(), layers, None, stops=stops)
+            captured = self._capture(make_sink(), layers, stops=stops)
         return captured
 
     def _capture(
-        self, sink: RowSink, layers: Collection[str] | None, forward: Forward | None, *, stops: bool = False
+        self,
+        sink: Sink,
+        layers: Collection[str] | None = None,
+        forward: Forward | None = None,
+        *,
+        stops: bool = False,
+        progress: Progress | None = None,
     ) -> Captured:
         return capture(
             self._model,
             self._batches,
-            in_pieces(sink),
+            sink,
             weights=layers,
             max_rows=self.each * self.num_samples,
             seed=self._seed,
             num_samples=self.num_samples,
+            progress=progress,
             forward=forward,
             stops=stops,
         )
-
-    def _advance(self, samples: int) -> None:
-        self._done += samples
-        if self._progress is not None:
-            self._progress("refit", self._done, self._total)
 
 
 def _refuse_non_finite(layer: Layer, rows: Tensor) -> None:

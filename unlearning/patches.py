@@ -8,8 +8,9 @@ pixel outside the image is one run of columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from torch.nn import functional
 # Rows are copied out in pieces of at most this many numbers (64 MiB of float32), so that one large image stays
 # affordable.
 _MAX_NUMBERS = 1 << 24
+# Most rows of a piece without the zeros of the padding.
+_MOST_INSIDE = 512
 
 Columns = tuple[tuple[int, int], ...]
 """Runs of columns, first and one past the last, in order."""
@@ -138,6 +141,16 @@ class PatchRows:
             yield self._grouped(self._from_copy(source, part) if is_dense else self._in_place(part))
 
     @property
+    def width(self) -> int:
+        """Numbers d of a row."""
+        return self.channels * prod(self.kernel)
+
+    @property
+    def channels(self) -> int:
+        """Numbers of a row that belong to one pixel."""
+        return self.inputs.shape[1] // self.groups
+
+    @property
     def geometry(self) -> tuple[object, ...]:
         """How patches are taken, whatever the images."""
         return (self.kernel, self.stride, self.padding, self.dilation, self.groups)
@@ -152,31 +165,28 @@ class PatchRows:
         )
         return prod(shares)
 
-    def take_inside(self, index: Tensor) -> Iterator[tuple[Tensor, Columns]]:
+    def take_inside(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Columns]]:
         """Yield the same rows as `take`, in another order and without the columns that lie outside the image.
 
         Output pixels whose patches reach over the same edges come together. All numbers left out are zeros.
 
         Yields:
-            Pieces (n, groups, width), and the runs of columns that they are, `width` in all.
+            Places in `index`, (n,) on the CPU, their rows (n, groups, width), and the runs of columns that these are,
+            `width` in all.
         """
         source = self.inputs.movedim(1, -1).contiguous()
-        index = index.to(source.device)
-        counts, parts = self._counts(), self._overlaps()
-        channels = self.inputs.shape[1] // self.groups
-        for taps in product(*parts):
-            if not all(taps):
-                continue
-            is_in = torch.ones(counts, dtype=torch.bool)
-            for axis, (along, count) in enumerate(zip(taps, counts, strict=True)):
-                here = torch.zeros(count, dtype=torch.bool)
-                here[parts[axis][along]] = True
-                is_in &= here.view(-1, *(1 for _ in counts[axis + 1 :]))
-            chosen = index[is_in.flatten().to(index.device)[index % self.positions]]
-            columns = _runs(taps, self.kernel, channels)
-            step = max(1, _MAX_NUMBERS // (4 * self.inputs.shape[1] * prod(map(len, taps))))
-            for part in chosen.split(step) if len(chosen) else ():
-                yield self._grouped(self._from_copy(source, part, taps)), columns
+        counts, overlaps = self._counts(), self._overlaps()
+        for taps in product(*overlaps):
+            is_here = torch.ones(counts, dtype=torch.bool)
+            for axis, along in enumerate(taps):
+                is_along = torch.zeros(counts[axis], dtype=torch.bool)
+                is_along[overlaps[axis][along]] = True
+                is_here &= is_along.view(-1, *(1 for _ in counts[axis + 1 :]))
+            places = is_here.flatten()[index % self.positions].nonzero()[:, 0]
+            columns = _runs(taps, self.kernel, self.channels)
+            for part in places.split(_MOST_INSIDE) if len(places) else ():
+                patches = self._from_copy(source, index[part].to(source.device), taps)
+                yield part, self._grouped(patches), columns
 
     def marks(self) -> Tensor:
         """See `Rows.marks`."""
@@ -191,20 +201,12 @@ class PatchRows:
             )
         )
 
-    def _overlaps(self) -> list[dict[range, list[int]]]:
+    def _overlaps(self) -> list[Mapping[range, list[int]]]:
         """Return per axis which output pixels' patches have which taps on the image."""
-        parts: list[dict[range, list[int]]] = []
-        for count, size, kernel, stride, margin, gap in zip(
+        axes = zip(
             self._counts(), self.inputs.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True
-        ):
-            along: dict[range, list[int]] = {}
-            for place in range(count):
-                start = place * stride - margin
-                inside = [tap for tap in range(kernel) if 0 <= start + tap * gap < size]
-                taps = range(inside[0], inside[-1] + 1) if inside else range(0)
-                along.setdefault(taps, []).append(place)
-            parts.append(along)
-        return parts
+        )
+        return [_overlaps_along(*axis) for axis in axes]
 
     def _grouped(self, patches: Tensor) -> Tensor:
         """Return patches (r, pixels, c_in) as rows (r, groups, d)."""
@@ -255,6 +257,20 @@ class PatchRows:
             flat = flat * size + place - margin
         channels = source.shape[-1]
         return source.view(-1, channels).index_select(0, flat.reshape(-1)).view(*flat.shape, channels)
+
+
+@lru_cache(maxsize=256)
+def _overlaps_along(
+    count: int, size: int, kernel: int, stride: int, margin: int, gap: int
+) -> Mapping[range, list[int]]:
+    """Return which of `count` output pixels of one axis have which taps on an image of this size."""
+    found: dict[range, list[int]] = {}
+    for place in range(count):
+        start = place * stride - margin
+        inside = [tap for tap in range(kernel) if 0 <= start + tap * gap < size]
+        taps = range(inside[0], inside[-1] + 1) if inside else range(0)
+        found.setdefault(taps, []).append(place)
+    return found
 
 
 def _runs(taps: Sequence[range], kernel: Sequence[int], channels: int) -> Columns:

@@ -25,7 +25,7 @@ Memory in a Transformer", ICLR 2023; Gandikota et al., "Unified Concept Editing 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 
 import torch
@@ -34,13 +34,14 @@ from torch import Tensor, nn
 from unlearning.batches import Batches, inputs_of
 from unlearning.capture import Captured, Progress
 from unlearning.checks import checked_alpha, checked_count
+from unlearning.deferred import Part
 from unlearning.erase import Erasure, LayerReport, report_of
 from unlearning.errors import EmptySide, NonFinite, NothingToProject, UnknownLayer
 from unlearning.evaluation.controls import classifier_layers
 from unlearning.inventory import Layer, Untouched, assemble, read_rows
-from unlearning.leastsquares import refitted
+from unlearning.leastsquares import RidgeFit, refitted
 from unlearning.modes import copied
-from unlearning.outputs import output_layer
+from unlearning.outputs import Outputs, output_layer
 from unlearning.passes import Passes, at_least_single
 from unlearning.targets import Samples, targets_of
 
@@ -90,7 +91,8 @@ def refit_classes(
             projection (`erase_classes`) asks for less.
 
     Note:
-        Errors of `capture` pass through. Inputs are held in memory, and the rows of one layer.
+        Errors of `capture` pass through. Inputs are held in memory, and the rows of one layer, or only sums over them
+        if it has more rows than inputs.
         Time beside the forwards: see `leastsquares.refitted`, d counting the bias as one input more.
     """
     refit = Refit(
@@ -142,11 +144,12 @@ class Refit:
         batches = (*sides["retain"], *sides["forget"])
         num_forget = sum(map(len, sides["forget"]))
         self._passes = Passes(self._work, batches, layers, max_rows, seed, progress)
-        logits = self._passes.logits()
+        outputs = Outputs(self._work, self._passes)
+        logits, self._found = self._passes.first(outputs.emptied)
         self._samples = Samples.of(logits, num_forget, classes)
         output = output_layer(self._work, self._passes, logits)
         self._classifier = _classifier(self._work, batches[0])
-        self._found, self._targets = targets_of(self._work, self._passes, self._samples, output, self._classifier)
+        self._targets = targets_of(self._found, outputs, self._passes.each, self._samples, output, self._classifier)
         self.layers = tuple(layer for layer in self._found.layers if layer.weight in self._targets)
 
     def of(self, layers: Iterable[str]) -> Erasure:
@@ -177,15 +180,12 @@ class Refit:
 
     def _fit(self, layer: Layer) -> dict[str, Tensor]:
         """Refit one layer of the working copy and return its new parameters by name."""
-        work, targets = self._work, self._targets[layer.weight]
-        rows = self._passes.rows(layer)
+        work = self._work
         weight, bias = at_least_single(read_rows(work, layer)), self._passes.bias_of(layer)
         if bias is not None:
             weight = torch.cat([weight, bias[1].to(weight).view(*layer.shape[:2], 1)], dim=2)
-            rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
-        importance = self._samples.importance(len(rows), self._forget_weight)
         try:
-            new = refitted(weight, rows, targets, importance.to(rows), self._ridge)
+            new = self._solved(layer, weight)
         except NonFinite as error:
             raise NonFinite(f"{error.where} of '{layer.weight}'") from error
         values = assemble(work, {layer.weight: new[:, :, : layer.d]}, [layer])
@@ -193,6 +193,28 @@ class Refit:
             values[bias[0]] = new[:, :, -1].reshape(bias[1].shape).to(bias[1].dtype)
         _write(work, values)
         return values
+
+    def _solved(self, layer: Layer, weight: Tensor) -> Tensor:
+        """Return the new matrices of a layer, whose inputs have one column more where the bias is one of `weight`."""
+        targets, has_bias = self._targets[layer.weight], weight.shape[2] > layer.d
+        importance = self._samples.importance(len(targets), self._forget_weight)
+        if len(targets) < weight.shape[2]:
+            rows = self._passes.rows(layer)
+            return refitted(weight, _with_ones(rows) if has_bias else rows, targets, importance, self._ridge)
+        fits: list[RidgeFit] = []
+
+        def begun() -> Callable[[Part], None]:
+            fits[:] = [RidgeFit(weight, self._ridge)]
+            return take
+
+        def take(part: Part) -> None:
+            rows, columns = at_least_single(part.rows), part.columns
+            if has_bias:
+                rows, columns = _with_ones(rows), None if columns is None else (*columns, (layer.d, layer.d + 1))
+            fits[0].add(rows, targets[part.numbers], importance[part.numbers], columns)
+
+        self._passes.show_parts(layer, begun)
+        return fits[0].solved()
 
     def _report(self, layer: Layer, before: Tensor, after: Tensor) -> LayerReport:
         each = len(self._targets[layer.weight]) // len(self._samples)
@@ -206,6 +228,10 @@ def _classifier(model: nn.Module, batch: Tensor) -> frozenset[str]:
         return frozenset(classifier_layers(model, batch))
     except NothingToProject:
         return frozenset()
+
+
+def _with_ones(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
 
 
 def _write(model: nn.Module, values: Mapping[str, Tensor]) -> None:

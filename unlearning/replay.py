@@ -75,6 +75,11 @@ class Replay:
         return len(self._batches)
 
     @property
+    def skips(self) -> bool:
+        """Whether there is something that later runs leave out."""
+        return bool(self._prefix.operators)
+
+    @property
     def num_bytes(self) -> int:
         """Memory of the kept results."""
         return sum(record.num_bytes for record in self._records.values() if record)
@@ -167,8 +172,11 @@ class Replay:
         return prefix
 
     def _verified(self, prefix: Prefix) -> Prefix:
-        """Return the prefix if replaying it for other weights gives what a plain forward gives, else an empty one."""
-        if not prefix.operators:
+        """Return the prefix if replaying it for other weights gives what a plain forward gives, else an empty one.
+
+        That a model repeats itself has to be found out once: a replay behind one that works is not tried again.
+        """
+        if not prefix.operators or (self._before is not None and self._before.skips):
             return prefix
         with evaluating(self._model):
             batches, weights, record = [self._example() for _ in range(3)], self._copies(), Record()

@@ -12,18 +12,14 @@ from torch import Tensor, nn
 from unlearning.arithmetic import full_precision
 from unlearning.capture import Batches, Progress, capture
 from unlearning.checks import checked_finite
-from unlearning.deferred import DeferredImages
+from unlearning.deferred import Deferred, DeferredImages, pays
 from unlearning.errors import AllZeroActivations, ShapeError, StatisticsMismatch, UnknownLayer
 from unlearning.inventory import Layer, Untouched
-from unlearning.patches import Columns, Drawn, PatchRows
-from unlearning.symmetric import BlockSymmetric
+from unlearning.patches import Columns, Drawn
+from unlearning.symmetric import BlockSymmetric, evened
 
 # Rows per matrix product: enough that reading and writing the sum costs little beside the product.
 _BLOCK_ROWS = 512
-# From this width on, and up to this share of products left, rows are multiplied without the zeros of the padding:
-# elsewhere the many small products cost more than they save.
-_LEAST_WIDTH = 512
-_MOST_KEPT = 0.85
 # Products summed up in the rows' own precision before they go to a float64 total.
 _PRODUCTS_PER_TOTAL = 64
 
@@ -108,14 +104,13 @@ class SecondMomentSum:
     would lose up to k units in the last place, while float64 throughout would cost more than twice the time and memory
     for digits that the activations do not have.
 
-    Patches of small images are half zeros, or more: what padding put around the image. They wait as images, and are
-    multiplied without these (`PatchRows.take_inside`).
+    Patches that reach over an image's edge are multiplied without the zeros of its padding (see `deferred`).
     """
 
     def __init__(self, d: int, groups: int = 1) -> None:
         self._d, self._groups = d, groups
         self._deferred = DeferredImages()
-        self._waiting: list[Drawn] = []
+        self._waiting: list[Deferred] = []
         self._kept: Tensor | None = None
         self._filled = 0
         self._gram: BlockSymmetric | None = None
@@ -149,7 +144,7 @@ class SecondMomentSum:
             ShapeError: as `add`.
         """
         rows = drawn.rows
-        if isinstance(rows, PatchRows) and self._d >= _LEAST_WIDTH and rows.kept_share <= _MOST_KEPT:
+        if pays(rows):
             for batch in self._deferred.add(rows, drawn.index):
                 self._add_inside(batch)
         else:
@@ -177,18 +172,17 @@ class SecondMomentSum:
             gram = total.to(gram.dtype)
         return SecondMoment(gram, self._rows)
 
-    def _add_inside(self, batch: Drawn) -> None:
+    def _add_inside(self, batch: Deferred) -> None:
         """Add patches without their zeros, once it is known that there are too many rows to be kept as they are."""
         self._waiting.append(batch)
         if self._gram is None and self._rows + sum(map(len, self._waiting)) <= self._d // 2:
             return
-        for rows, index in ((waiting.rows, waiting.index) for waiting in self._waiting):
-            if isinstance(rows, PatchRows) and index is not None:
-                self._rows += len(index)
+        for waiting in self._waiting:
+            self._rows += len(waiting)
+            for part in waiting.parts():
                 if self._gram is None:
-                    self._begin_products(rows.inputs)
-                for part, columns in rows.take_inside(index):
-                    self._multiply(part.transpose(0, 1), columns)
+                    self._begin_products(part.rows, part.unit)
+                self._multiply(evened(part.rows.transpose(0, 1)), part.columns)
         self._waiting.clear()
 
     def _reserve(self, length: int, like: Tensor) -> None:
@@ -205,13 +199,13 @@ class SecondMomentSum:
             self._kept[:, self._filled : self._filled + len(rows)] = rows.transpose(0, 1)
             self._filled += len(rows)
 
-    def _begin_products(self, like: Tensor) -> None:
+    def _begin_products(self, like: Tensor, unit: int = 1) -> None:
         """Turn the rows that are kept into products; what follows is multiplied as it comes."""
         old, filled = self._kept, self._filled
         self._kept, self._filled = None, 0
         self._reserve(_BLOCK_ROWS, like)
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        self._gram = BlockSymmetric.zeros(self._d, self._groups, dtype=dtype, device=like.device)
+        self._gram = BlockSymmetric.zeros(self._d, self._groups, dtype=dtype, device=like.device, unit=unit)
         if old is not None:
             self._feed(old[:, :filled])
 

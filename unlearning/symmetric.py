@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unlearning.errors import NonFinite
 
 _BLOCKS = 12
 _SMALLEST_BLOCK = 128
+_EVEN_ROWS = 128
 
 
 class BlockSymmetric:
@@ -27,11 +29,11 @@ class BlockSymmetric:
 
     @classmethod
     def zeros(
-        cls, d: int, groups: int = 1, *, dtype: torch.dtype, device: torch.device | str = "cpu"
+        cls, d: int, groups: int = 1, *, dtype: torch.dtype, device: torch.device | str = "cpu", unit: int = 1
     ) -> BlockSymmetric:
-        """Return `groups` zero matrices."""
-        starts = range(0, d, block_size(d))
-        shapes = [(groups, min(block_size(d), d - start), d - start) for start in starts]
+        """Return `groups` zero matrices; blocks end at multiples of `unit`, as the runs of `add_product` should."""
+        step = block_size(d, unit)
+        shapes = [(groups, min(step, d - start), d - start) for start in range(0, d, step)]
         return cls([torch.zeros(shape, dtype=dtype, device=device) for shape in shapes])
 
     @classmethod
@@ -72,7 +74,8 @@ class BlockSymmetric:
             rows: X; only the columns that are not zero, if these are named.
             columns: Runs of columns (first, one past the last), in order, as many in all as `rows` has.
         """
-        runs, places, place = columns or ((0, self.d),), [], 0
+        runs = ((0, self.d),) if columns is None else columns
+        places, place = list[int](), 0
         for first, last in runs:
             places.append(place - first)  # added to a column's number, its place in `rows`
             place += last - first
@@ -181,13 +184,41 @@ class Factor:
         return x
 
 
-def block_size(d: int) -> int:
-    """Return the rows of a block: a twelfth of the matrix, in multiples of 16, but enough for fast products."""
-    return max(_SMALLEST_BLOCK, -(-d // (16 * _BLOCKS)) * 16)
+def evened(rows: Tensor) -> Tensor:
+    """Return rows (groups, n, d) with rows of zeros up to a multiple of 128.
+
+    A library of products makes a kernel for each shape it meets, and keeps it. Where the number of rows is chance, the
+    kernels would take more time and memory than the zeros.
+    """
+    missing = -rows.shape[1] % _EVEN_ROWS
+    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+
+
+def block_size(d: int, unit: int = 1) -> int:
+    """Return the rows of a block: a twelfth of the matrix, in multiples of 16, but enough for fast products.
+
+    More, if that makes them a multiple of `unit`, unless the blocks would be too few to save anything.
+    """
+    rows = max(_SMALLEST_BLOCK, -(-d // (16 * _BLOCKS)) * 16)
+    even = -(-rows // unit) * unit
+    return even if even <= d // 8 else rows
 
 
 def _inverse_factor(corner: Tensor) -> tuple[Tensor, Tensor]:
     """Return U^-1 for S = U^T U, with zeros below the diagonal, and per matrix whether there is none."""
     factor, info = torch.linalg.cholesky_ex(corner, upper=True)
-    identity = torch.eye(corner.shape[-1], dtype=corner.dtype, device=corner.device)
-    return torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=True), info != 0
+    return _inverse(factor), info != 0
+
+
+def _inverse(upper: Tensor) -> Tensor:
+    """Return the inverse of upper triangular matrices: by halves, which leaves most of the work to products."""
+    half = upper.shape[-1] // 2
+    if half < _SMALLEST_BLOCK:
+        identity = torch.eye(upper.shape[-1], dtype=upper.dtype, device=upper.device)
+        solved: Tensor = torch.linalg.solve_triangular(upper, identity.expand_as(upper), upper=True)
+        return solved
+    inverse = torch.zeros_like(upper)
+    first, last = _inverse(upper[..., :half, :half]), _inverse(upper[..., half:, half:])
+    inverse[..., :half, :half], inverse[..., half:, half:] = first, last
+    inverse[..., :half, half:] = -(first @ upper[..., :half, half:]) @ last
+    return inverse

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearning.arithmetic import full_precision
 from unlearning.capture import Captured
@@ -14,7 +14,6 @@ from unlearning.checks import checked_classes
 from unlearning.errors import NotRefittable
 from unlearning.inventory import Layer
 from unlearning.outputs import Outputs
-from unlearning.passes import Passes
 
 SPREAD = 2.0
 """In the classifier's last hidden layer. A least-squares fit regresses towards the mean: what it gives to forgotten
@@ -80,13 +79,14 @@ class Samples:
 
 
 def targets_of(
-    model: nn.Module, passes: Passes, samples: Samples, output: str, classifier: Collection[str]
-) -> tuple[Captured, dict[str, Tensor]]:
-    """Return what ran, and for each layer with equally many rows of each sample its targets (n, groups, m / groups).
+    found: Captured, outputs: Outputs, each: int, samples: Samples, output: str, classifier: Collection[str]
+) -> dict[str, Tensor]:
+    """Return for each layer with equally many rows of each sample its targets (n, groups, m / groups).
 
     Args:
-        model: The original, or what still is a copy of it.
-        passes: Runs of it.
+        found: What ran of the original.
+        outputs: What its layers gave.
+        each: Rows per sample, unless a layer has fewer positions.
         samples: Both sides.
         output: Key of the layer that gives the logits (see `output_layer`).
         classifier: Names of the modules behind the features (see `evaluation.controls.classifier_layers`).
@@ -94,8 +94,6 @@ def targets_of(
     Raises:
         NotRefittable: that layer's rows cannot be assigned to samples, or the samples do not have equally many.
     """
-    outputs = Outputs(model, passes)
-    found = passes.show(outputs.emptied, [layer.weight for layer in passes.layers])
     fitting = [layer for layer in found.layers if layer.weight in found.assigned - found.uneven]
     spreads = spreads_of([layer for layer in fitting if layer.weight != output], classifier)
     targets = {}
@@ -104,10 +102,10 @@ def targets_of(
         if layer.weight == output:
             targets[layer.weight] = samples.logits(given).view(-1, *layer.shape[:2])
         else:
-            targets[layer.weight] = _hidden(samples, layer, given, passes.each, spreads.get(layer.weight, 1.0))
+            targets[layer.weight] = _hidden(samples, layer, given, each, spreads.get(layer.weight, 1.0))
     if output not in targets:
         raise NotRefittable(targets)
-    return found, targets
+    return targets
 
 
 def spreads_of(hidden: Iterable[Layer], classifier: Collection[str], most: float = SPREAD) -> dict[str, float]:

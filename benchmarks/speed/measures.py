@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.speed import textbook
 from benchmarks.speed.meters import PeakMemory, Split, best, timed
-from benchmarks.speed.operations import moment_operations, solve_operations
+from benchmarks.speed.operations import kept_shares, moment_operations, solve_operations
 from benchmarks.speed.subjects import CUDA_SUBJECTS, FORGET, MAX_ROWS, SUBJECTS, Images, Subject
 from models_store.convnets import CifarVgg11
 from unlearning import LayerStatistics, choose, collect, erase_classes, erase_from_statistics
@@ -117,7 +117,8 @@ def machine(task: Task) -> Json:
     gather, (kept, gone) = timed(lambda: _statistics(model, retain, forget, task.what.max_rows))
     solve, _ = timed(lambda: erase_from_statistics(model, kept, gone, alpha_r=ALPHAS[0], alpha_f=ALPHAS[1]))
     pairs = [(layer, kept.moments[layer.weight], gone.moments[layer.weight]) for layer in kept.layers]
-    moments = sum(moment_operations(side) for _, *sides in pairs for side in sides)
+    shares = kept_shares(model, retain[0])
+    moments = sum(moment_operations(side, shares[layer.weight]) for layer, *sides in pairs for side in sides)
     solves = sum(solve_operations(*pair) for pair in pairs)
     ideal_gather, ideal_solve = forward + moments / rate, solves / rate
     return {

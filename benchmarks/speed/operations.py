@@ -1,16 +1,29 @@
 """The operations (two per multiply-add) that one erase cannot do without, layer by layer."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from unlearning.capture import capture
 from unlearning.inventory import Layer
+from unlearning.patches import Drawn, PatchRows
 from unlearning.statistics import SecondMoment
 
 
-def moment_operations(moment: SecondMoment) -> float:
-    """Half of X^T X; nothing for rows that are kept as they are."""
+def kept_shares(model: nn.Module, batch: Tensor) -> dict[str, float]:
+    """Return for each layer the share of products of two columns in which neither lies outside the image."""
+    shares: dict[str, float] = {}
+
+    def sink(layer: Layer, drawn: Drawn) -> None:
+        shares[layer.weight] = drawn.rows.kept_share if isinstance(drawn.rows, PatchRows) else 1.0
+
+    capture(model, [batch], sink)
+    return shares
+
+
+def moment_operations(moment: SecondMoment, kept_share: float) -> float:
+    """Half of X^T X without the zeros of the padding; nothing for rows that are kept as they are."""
     if isinstance(moment.held, Tensor):
         return 0.0
-    return float(moment.groups * moment.rows * moment.d * (moment.d + 1))
+    return kept_share * float(moment.groups * moment.rows * moment.d * (moment.d + 1))
 
 
 def solve_operations(layer: Layer, retain: SecondMoment, forget: SecondMoment) -> float:

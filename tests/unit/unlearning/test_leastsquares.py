@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from unlearning.errors import NonFinite, ShapeError
-from unlearning.leastsquares import refitted
+from unlearning.leastsquares import RidgeFit, refitted
 
 RIDGE = 1e-2
 
@@ -38,6 +38,19 @@ def test_both_forms_agree_with_the_stacked_problem(n: int, d: int, groups: int) 
 
     expected = torch.stack([naive(weight[g], x[:, g], t[:, g], importance, RIDGE) for g in range(groups)])
     assert (new - expected).norm() / expected.norm() < 1e-4
+
+
+def test_rows_may_come_in_any_order_and_without_columns_that_are_zero() -> None:
+    weight, x, t, importance = problem(40, 2, 4, 12)
+    x[:25, :, 3:5] = 0
+    whole = refitted(weight, x, t, importance, RIDGE)
+
+    fit = RidgeFit(weight, RIDGE)
+    columns = torch.tensor([0, 1, 2, *range(5, 12)])
+    fit.add(x[25:], t[25:], importance[25:])
+    fit.add(x[:25][:, :, columns], t[:25], importance[:25], ((0, 3), (5, 12)))
+
+    assert torch.allclose(fit.solved(), whole, atol=1e-5)
 
 
 def test_targets_that_the_old_weight_meets_change_nothing() -> None:

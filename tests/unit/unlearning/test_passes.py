@@ -1,10 +1,21 @@
-"""Passes over a model whose layers change: each row is shown once, even where a replay must be begun again."""
+"""Passes over a model whose layers change: each row is shown once, and no layer runs more often than it must."""
 
+from collections import Counter
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.fixtures.small_models import normal, seeded
+from unlearning.deferred import Part
+from unlearning.inventory import Layer
 from unlearning.passes import Passes
+
+
+def ignored(_layer: Layer, _rows: Tensor) -> None:
+    pass
 
 
 class Branching(nn.Module):
@@ -16,21 +27,89 @@ class Branching(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         early = x.relu()
-        hidden: Tensor = self.second(self.first(x))
+        hidden: Tensor = self.first(x)
         if float(hidden.abs().mean()) > 100:
             hidden = hidden + early
-        logits: Tensor = self.head(hidden)
+        logits: Tensor = self.head(self.second(hidden))
         return logits
 
 
 def test_rows_come_once_when_a_changed_layer_breaks_the_replay() -> None:
     model, x = seeded(Branching()), normal(16, 6)
     passes = Passes(model, (x[:8], x[8:]), None, 16, 0, None)
-    passes.logits()
+    passes.first(lambda: ignored)
     with torch.no_grad():
         model.first.weight *= 1000
 
     rows = passes.rows(passes.layers[1])
 
     assert passes._replay.num_broken > 0
-    assert torch.allclose(rows[:, 0], model.first(x))
+    assert torch.allclose(rows[:, 0], model.first(x) + x.relu())
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts the images that weights really convolve, but for the pairs of samples that surveys look at."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.images: Counter[int] = Counter()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "convolution" in func.__name__ and len(args[0]) > 2:
+            self.images[args[1].data_ptr()] += len(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def chain() -> nn.Sequential:
+    convolutions = [nn.Conv2d(4, 4, 3, padding=1) for _ in range(4)]
+    return seeded(nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(4 * 9, 3)))
+
+
+def test_for_the_rows_of_a_layer_only_what_the_one_before_it_changed_runs() -> None:
+    model, x = chain(), normal(16, 4, 3, 3)
+    passes = Passes(model, (x[:8], x[8:]), ["1.weight", "2.weight", "3.weight", "5.weight"], 16 * 9, 0, None)
+    passes.first(lambda: ignored)
+    for _ in range(2):
+        for place, layer in enumerate(passes.layers):
+            passes.follow(passes.layers[place:])
+            with Convolutions() as ran:
+                rows = passes.rows(layer)
+            number = int(layer.weight[0])
+            expected = model[:number](x)
+            seen = rows if layer.kind == "linear" else rows.view(16, 9, -1)[:, :, 4 * 4 : 5 * 4].mT  # the middle pixels
+            assert torch.allclose(seen.reshape(expected.shape), expected, atol=1e-5)
+            # The product where the forward is left, and that of the layer before it.
+            run = [key.weight for key in passes.layers[max(0, place - 1) : place + 1] if key.kind == "conv2d"]
+            assert ran.images == {model.get_parameter(key).data_ptr(): 16 for key in run}
+            with torch.no_grad():
+                model.get_parameter(layer.weight).mul_(1.5)
+        passes.rewind()
+
+
+@pytest.mark.parametrize("size", [3, 16])
+def test_parts_are_the_rows_whatever_their_order_and_columns(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearning.deferred._LEAST_WIDTH", 1)
+    model = seeded(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * size**2, 3)))
+    x = normal(20, 4, size, size)
+    passes = Passes(model, tuple(x.split(8)), None, 20 * 5, 0, None)
+    passes.first(lambda: ignored)
+    layer, parts = passes.layers[0], list[Part]()
+
+    def take(part: Part) -> None:
+        parts.append(part)
+
+    passes.show_parts(layer, lambda: take)
+
+    found, counts = torch.zeros(20 * 5, 1, layer.d), torch.zeros(20 * 5)
+    for part in parts:
+        runs = ((0, layer.d),) if part.columns is None else part.columns
+        columns = torch.cat([torch.arange(start, stop) for start, stop in runs])
+        found[part.numbers[:, None], 0, columns] = part.rows[:, 0]
+        counts[part.numbers] += 1
+    assert bool((counts == 1).all())
+    assert any(part.columns is not None for part in parts) == (size == 3)
+    assert torch.equal(found, passes.rows(layer))

@@ -70,20 +70,14 @@ def test_rows_without_what_lies_outside_have_zeros_in_all_other_columns(options:
     module, x = nn.Conv2d(4, 8, **options), normal(3, 4, 5, 6)
     every = unfolded(module, x)
     index = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[: len(every) // 2]
-    padded = []
-    for part, columns in rows_of(module, x).take_inside(index):
-        assert sum(stop - start for start, stop in columns) == part.shape[2]
-        row = torch.zeros(len(part), *every.shape[1:])
-        done = 0
-        for start, stop in columns:
-            row[..., start:stop] = part[..., done : done + stop - start]
-            done += stop - start
-        padded.append(row)
-    found = torch.cat(padded)
-    expected = every[index][every[index].flatten(1).any(dim=1)]
-    assert len(found) == len(expected)
-    order, wanted = (sorted(range(len(rows)), key=rows.flatten(1).tolist().__getitem__) for rows in (found, expected))
-    assert torch.equal(found[order], expected[wanted])
+    found, left = torch.zeros_like(every[index]), torch.ones(len(index), dtype=torch.bool)
+    for places, part, columns in rows_of(module, x).take_inside(index):
+        assert bool(left[places].all())
+        left[places] = False
+        chosen = torch.cat([torch.arange(start, stop) for start, stop in columns])
+        assert part.shape == (len(places), module.groups, len(chosen))
+        found[places[:, None, None], torch.arange(module.groups)[:, None], chosen] = part
+    assert torch.equal(found, every[index])
 
 
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)

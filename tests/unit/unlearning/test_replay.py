@@ -253,3 +253,128 @@ def test_the_model_is_left_as_it_was() -> None:
     agrees(model, [normal(4, 3, 8, 8)], ["hidden.weight"])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
+
+
+def follows(model: nn.Module, batches: list[Tensor], names: list[str]) -> list[Replay]:
+    """Edit one parameter after the other for good, and compare each replay for the rest with plain forwards."""
+    replays = [Replay(model, batches, names)]
+    for place, name in enumerate(names):
+        for number, batch in enumerate(batches):
+            torch.testing.assert_close(replays[-1].logits(number, {}), plain(model, batch, {}))
+            weights = edits(model, names[place:], 1)
+            torch.testing.assert_close(replays[-1].logits(number, weights), plain(model, batch, weights))
+        with torch.no_grad():
+            for changed, value in edits(model, [name], 2).items():
+                model.get_parameter(changed).copy_(value)
+        if names[place + 1 :]:
+            replays.append(replays[-1].behind(names[place + 1 :]))
+    return replays
+
+
+def test_the_boundary_follows_edits_that_are_made_for_good() -> None:
+    model = seeded(SmallConvNet())
+    names = ["second.weight", "second.bias", "hidden.weight", "head.weight"]
+    replays = follows(model, list(normal(7, 3, 8, 8).split(3)), names)
+    assert [(replay.num_full, replay.num_replayed) for replay in replays] == [(3, 3)] * 4
+    assert all(replay.num_broken == 0 for replay in replays)
+
+
+def test_behind_a_replay_each_layer_runs_once() -> None:
+    model = seeded(SmallConvNet())
+    first = Replay(model, [normal(4, 3, 8, 8)], ["second.weight", "hidden.weight"])
+    first.logits(0, {})
+    second = first.behind(["hidden.weight"])
+    with counted() as filling:
+        second.logits(0, {})
+    with counted() as replaying:
+        second.logits(0, {})
+    assert (filling["convolution"], replaying["convolution"]) == (1, 0)  # the second one; the first is kept
+
+
+def test_replays_follow_through_skip_connections_and_attention() -> None:
+    network = seeded(resnet18(num_classes=5), seed=1)
+    follows(
+        network, [normal(2, 3, 40, 40)], ["layer3.0.conv2.weight", "layer3.1.conv1.weight", "layer4.1.conv2.weight"]
+    )
+    transformer = vit_b_16(num_classes=5, image_size=32)
+    transformer.encoder.layers = transformer.encoder.layers[:3]
+    names = [f"encoder.layers.encoder_layer_{number}.mlp.3.weight" for number in (1, 2)]
+    replays = follows(seeded(transformer), [normal(2, 3, 32, 32)], names)
+    assert [replay.num_replayed for replay in replays] == [1, 1]
+
+
+class InPlaceTwice(InPlace):
+    """Writes, beyond one boundary and before the next, to what was made before both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        early = super().forward(x)
+        y: Tensor = self.last(early)
+        early.mul_(2)
+        return y + early
+
+
+def test_memory_that_is_written_to_behind_either_boundary_is_fresh() -> None:
+    replays = follows(seeded(InPlaceTwice()), [normal(3, 4)], ["edited.weight", "last.weight"])
+    assert [replay.num_replayed for replay in replays] == [1, 1]
+
+
+def test_what_a_replay_forgets_is_computed_from_the_one_before_it() -> None:
+    model, budget = seeded(SmallConvNet()), Budget()
+    total = budget.left
+    x = normal(4, 3, 8, 8)
+    first = Replay(model, [x], ["second.weight", "hidden.weight"], budget)
+    first.logits(0, {})
+    second = first.behind(["hidden.weight"])
+    second.logits(0, {})
+    second.release()
+    assert budget.left == total - first.num_bytes
+    third = second.behind(["hidden.weight"])
+    with counted() as operators:
+        torch.testing.assert_close(third.logits(0, {}), plain(model, x, {}))
+    assert operators["convolution"] == 1 + 2  # of the replay, and of the plain forward
+
+
+def test_behind_a_replay_that_breaks_everything_is_computed_in_full() -> None:
+    batches = [-normal(3, 4).abs(), normal(3, 4).abs()]
+    model = seeded(Branching("start"))
+    first = Replay(model, batches, ["edited.weight", "edited.bias"])
+    second = first.behind(["edited.bias"])
+    for _ in range(2):
+        for number, batch in enumerate(batches):
+            torch.testing.assert_close(second.logits(number, {}), plain(model, batch, {}))
+    assert second.num_broken == 1
+
+
+class Seen(BaseException):
+    """Nobody needs to know more of this forward."""
+
+
+class Stopping(TorchDispatchMode):
+    """Leaves a forward at its first product."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__.startswith("addmm"):
+            raise Seen
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_forward_that_is_left_behind_the_boundary_is_kept_and_one_before_it_is_not() -> None:
+    model, x = seeded(SmallConvNet()), normal(4, 3, 8, 8)
+    for name, is_kept in (("hidden.weight", True), ("head.weight", False)):
+        replay = Replay(model, [x], [name])
+        with Stopping(), pytest.raises(Seen):
+            replay.logits(0, {})
+        assert (replay.num_bytes > 0) == is_kept
+        torch.testing.assert_close(replay.logits(0, {}), plain(model, x, {}))
+        assert replay.num_replayed == is_kept

@@ -115,7 +115,7 @@ def drawn_from(x: Tensor, groups: int, share: float) -> Drawn:
 def test_patches_that_reach_over_the_edge_are_summed_without_their_zeros(
     groups: int, share: float, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unlearning.statistics._LEAST_WIDTH", 1)
+    monkeypatch.setattr("unlearning.deferred._LEAST_WIDTH", 1)
     monkeypatch.setattr("unlearning.deferred._MOST_IMAGES", 40)
     monkeypatch.setattr("unlearning.symmetric._SMALLEST_BLOCK", 16)
     drawn = drawn_from(normal(samples, 16, 3, 2), groups, share)
@@ -133,10 +133,10 @@ def _product_flops(_sum: tuple[int, ...], left: tuple[int, ...], right: tuple[in
 
 
 def test_the_zeros_of_the_padding_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlearning.statistics._LEAST_WIDTH", 1)
-    drawn, operations = drawn_from(normal(90, 16, 2, 2), 1, 1), []
+    monkeypatch.setattr("unlearning.deferred._LEAST_WIDTH", 1)
+    drawn, operations = drawn_from(normal(128, 16, 2, 2), 1, 1), []
     for most in (0.85, 0.0):
-        monkeypatch.setattr("unlearning.statistics._MOST_KEPT", most)
+        monkeypatch.setattr("unlearning.deferred._MOST_KEPT", most)
         with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _product_flops}) as counter:
             sums = SecondMomentSum(144)
             sums.add_drawn(drawn)
@@ -149,7 +149,7 @@ def test_the_zeros_of_the_padding_are_not_multiplied(monkeypatch: pytest.MonkeyP
 def test_the_sum_over_patches_is_the_same_however_the_images_come(
     pieces: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unlearning.statistics._LEAST_WIDTH", 1)
+    monkeypatch.setattr("unlearning.deferred._LEAST_WIDTH", 1)
     monkeypatch.setattr("unlearning.deferred._MOST_IMAGES", 40)
     x = normal(90, 4, 2, 2)
     sums, whole = SecondMomentSum(36), SecondMomentSum(36)
