@@ -65,7 +65,8 @@ def refit_classes(
 ) -> Erasure:
     """Return the weights of `model` after its `layers` were refitted without `classes`; the model is not changed.
 
-    Gradient-free: one forward of all samples, and then one per layer that begins at the first of `layers`.
+    Gradient-free: one forward of all samples, and then, for each layer, one that begins at the layer refitted before it
+    and ends where this one multiplies.
 
     Args:
         model: Any classifier whose call takes one batch and returns logits (B, K).

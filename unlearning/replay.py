@@ -49,7 +49,7 @@ class Replay:
 
     Attributes:
         num_replayed: Runs that skipped what comes before the boundary.
-        num_full: Runs that computed everything: the first of each batch, and all that could not be replayed.
+        num_full: Runs without results of their own: the first of each batch, and all that could not be replayed.
         num_broken: Those among them that had begun otherwise: whoever watches operators saw some of theirs twice.
         reason: Why nothing is replayed; empty when something is.
     """
