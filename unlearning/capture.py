@@ -29,6 +29,7 @@ from unlearning.errors import (
 )
 from unlearning.inventory import Layer, Untouched, read_rows
 from unlearning.layout import layout_of
+from unlearning.leaving import Enough
 from unlearning.modes import device_of, refused, watchable
 from unlearning.origins import Origins
 from unlearning.patches import Drawn
@@ -90,10 +91,6 @@ class Captured:
     uneven: frozenset[str] = frozenset()
 
 
-class _Enough(BaseException):  # no `Exception`: the model's own handlers shall not see it
-    """Every layer that is watched has been seen: the rest of the forward shows nothing."""
-
-
 class _Samplers:
     """One sampler per layer and call, so that the order in which calls alternate with batches cannot matter."""
 
@@ -139,7 +136,7 @@ class _Watch(Decomposing):
         try:
             with refused(batch), self:
                 run(number, batch)
-        except _Enough:
+        except Enough:
             pass
         except ForwardFailed as error:
             if self.failure is None or error.__cause__ is not self.failure:
@@ -158,7 +155,7 @@ class _Watch(Decomposing):
             product = resolved(operand, self._origins)
             if product is not None and self._handed_on(product):
                 if self._enough is not None and self._calls >= self._enough:
-                    raise _Enough
+                    raise Enough
                 break
         if is_copy(func):
             self._origins.note_copy(args[0], result)
@@ -242,7 +239,7 @@ def capture(
         forward: How to run `model` on a batch, if another way gives the same products for the chosen layers (see
             `Replay`); None calls it.
         stops: Whether to leave each forward as soon as these layers have been seen as often as in the first forward;
-            what runs differently for some samples is then not noticed.
+            what runs differently for some samples is then not noticed. Not every model allows it: see `may_be_left`.
 
     Returns:
         The layers that ran, what is untouched, and the number of samples.

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from unlearning.patches import Columns, Drawn, PatchRows, Rows
+from unlearning.symmetric import even
 
 # A buffer holds as many images as fit into so many numbers (16 MiB of float32), but no more than are useful.
 _MOST_NUMBERS = 1 << 22
@@ -21,7 +23,9 @@ _MOST_IMAGES = 512
 # From this width on, and up to this share of products left, zeros of the padding are left out: elsewhere the many small
 # products cost more than they save.
 _LEAST_WIDTH = 512
-_MOST_KEPT = 0.85
+_MOST_KEPT = 0.8
+# Rows of a part, unless it is the last.
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,20 @@ class Deferred:
         return self.patches.take(self.index)
 
     def parts(self) -> Iterator[Part]:
-        """Yield the rows without the zeros of the padding."""
-        for places, rows, columns in self.patches.take_inside(self.index):
-            yield Part(self.numbers[places], rows, columns, self.patches.channels)
+        """Yield the rows, without the zeros of the padding if that makes products smaller.
+
+        It does not where few rows of each kind come together, since their number is evened (see `evened`).
+        """
+        kinds, whole = self.patches.kinds(self.index), prod(self.patches.kernel)
+        inside = sum(even(len(places)) * (prod(map(len, taps)) / whole) ** 2 for taps, places in kinds)
+        if inside >= even(len(self.index)):
+            for numbers, index in zip(self.numbers.split(_ROWS), self.index.split(_ROWS), strict=True):
+                yield Part(numbers, torch.cat(list(self.patches.take(index))), None, self.patches.channels)
+            return
+        for taps, places in kinds:
+            for some in places.split(_ROWS):
+                rows, columns = self.patches.take_inside(self.index[some], taps)
+                yield Part(self.numbers[some], rows, columns, self.patches.channels)
 
 
 class DeferredImages:
@@ -83,7 +98,7 @@ class DeferredImages:
         self._numbers: list[Tensor] = []
 
     def add(self, rows: PatchRows, index: Tensor | None, first: int = 0) -> Iterator[Deferred]:
-        """Copy images and the numbers of the rows drawn from them.
+        """Copy the images that rows were drawn from, and the rows' numbers.
 
         Args:
             rows: All patches of the images.
@@ -95,14 +110,17 @@ class DeferredImages:
         """
         if self._like is not None and _kind(self._like) != _kind(rows):
             yield from self.rest()
-        index = torch.arange(rows.items * rows.positions) if index is None else index
-        images, positions, done = rows.inputs.movedim(1, -1), rows.positions, 0
-        while done < rows.items:
+        index = torch.arange(rows.items * rows.positions, device="cpu") if index is None else index
+        items, owners = torch.unique(index // rows.positions, return_inverse=True)
+        images, done = rows.inputs.movedim(1, -1), 0
+        while done < len(items):
             held = self._buffer(rows)
-            step = min(rows.items - done, len(held) - self._filled)
-            held[self._filled : self._filled + step] = images[done : done + step]
-            places = ((index >= done * positions) & (index < (done + step) * positions)).nonzero()[:, 0]
-            self._index.append(index[places] + (self._filled - done) * positions)
+            step = min(len(items) - done, len(held) - self._filled)
+            torch.index_select(
+                images, 0, items[done : done + step].to(images.device), out=held[self._filled : self._filled + step]
+            )
+            places = ((owners >= done) & (owners < done + step)).nonzero()[:, 0]
+            self._index.append((owners[places] - done + self._filled) * rows.positions + index[places] % rows.positions)
             self._numbers.append(places + first)
             self._filled += step
             done += step
@@ -118,7 +136,9 @@ class DeferredImages:
 
     def _buffer(self, rows: PatchRows) -> Tensor:
         if self._held is None:
-            limit = max(1, min(_MOST_IMAGES, _MOST_NUMBERS // max(1, rows.inputs[:1].numel())))
+            # So many that all their rows would be too many to be kept as they are.
+            useful = max(_MOST_IMAGES, rows.width // 2 // rows.positions + 1)
+            limit = max(1, min(useful, _MOST_NUMBERS // max(1, rows.inputs[:1].numel())))
             size = rows.inputs.movedim(1, -1).shape[1:]
             self._held = rows.inputs.new_empty(limit, *size)
             # Without the images, which are the model's and may be written to.
@@ -132,23 +152,34 @@ class Parts:
     def __init__(self) -> None:
         self._images = DeferredImages()
         self._seen = 0
+        self._rows: list[Tensor] = []  # copies of the last rows that came as rows, too few for a part
 
     def add(self, drawn: Drawn) -> Iterator[Part]:
         """Yield the parts that are ready."""
-        first, rows = self._seen, drawn.rows
-        self._seen += len(drawn)
+        rows = drawn.rows
         if pays(rows):
+            yield from self._joined()
+            first, self._seen = self._seen, self._seen + len(drawn)
             for batch in self._images.add(rows, drawn.index, first):
                 yield from batch.parts()
             return
         for piece in drawn.pieces():
-            yield Part(torch.arange(first, first + len(piece)), piece, None)
-            first += len(piece)
+            self._rows.append(piece.clone())
+            self._seen += len(piece)
+            if sum(map(len, self._rows)) >= _ROWS:
+                yield from self._joined()
 
     def rest(self) -> Iterator[Part]:
         """Yield what is left."""
+        yield from self._joined()
         for batch in self._images.rest():
             yield from batch.parts()
+
+    def _joined(self) -> Iterator[Part]:
+        if self._rows:
+            rows = self._rows[0] if len(self._rows) == 1 else torch.cat(self._rows)
+            self._rows.clear()
+            yield Part(torch.arange(self._seen - len(rows), self._seen, device="cpu"), rows, None)
 
 
 def pays(rows: Rows) -> TypeGuard[PatchRows]:

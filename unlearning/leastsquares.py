@@ -17,8 +17,8 @@ class RidgeFit:
         W' = argmin_V  sum_i a_i ||V x_i - t_i||^2 + e ||V - W||^2,   e = ridge mean_k sum_i a_i x_ik^2
            = W + (T - W X^T) D X (X^T D X + e I)^-1            D = diag(a)
 
-    The sums are additive over rows, which may come in any order and are not kept. Products are made in the inputs'
-    precision, at least float32, the factorisation in float64: unlike the projection's systems, this one may have a
+    The sums are additive over rows, which may come in any order and are not kept. Products are made in the weight's
+    precision, the factorisation in float64: unlike the projection's systems, this one may have a
     condition number near 1 / ridge times the width.
 
     Args:
@@ -47,7 +47,9 @@ class RidgeFit:
             columns: Runs of columns that `inputs` has, the others being zero; None for all d.
         """
         runs = ((0, self._weight.shape[2]),) if columns is None else columns
-        old = torch.cat([self._weight[..., start:stop] for start, stop in runs], dim=2)
+        if not runs:
+            return  # rows of zeros
+        old = self._weight if columns is None else torch.cat([self._weight[..., slice(*run)] for run in runs], dim=2)
         root = evened(importance.to(old).sqrt()[None, :, None])
         x = evened(inputs.transpose(0, 1).to(old.dtype))
         missing = (evened(targets.transpose(0, 1)) - x @ old.mT) * root

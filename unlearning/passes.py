@@ -12,7 +12,8 @@ from unlearning.checks import checked_finite
 from unlearning.deferred import Part, Parts
 from unlearning.errors import NonFinite, ShapeError, UnknownLayer
 from unlearning.inventory import Layer
-from unlearning.modes import watchable
+from unlearning.leaving import may_be_left
+from unlearning.modes import device_of, watchable
 from unlearning.patches import Drawn
 from unlearning.replay import Replay
 from unlearning.survey import ADDED
@@ -47,6 +48,7 @@ class Passes:
         with watchable(model):
             self._replay = Replay(model, batches, self._edited(self.layers))
         self._outrun = self._ahead = self._replay
+        self._stops: bool | None = None
 
     def first(self, make_sink: Callable[[], RowSink]) -> tuple[Tensor, Captured]:
         """Show the rows of all layers to a sink, sample after sample, and return the outputs (N, K), on the CPU.
@@ -149,9 +151,15 @@ class Passes:
         return parameters.intersection(name for layer in layers for name in (layer.tensor, bias_name(layer)))
 
     def _show_ahead(self, layer: Layer, make_sink: Callable[[], Sink]) -> None:
-        """Show what one layer multiplies, and leave each forward there."""
+        """Show what one layer multiplies, and leave each forward there if the model allows it."""
         replay = self._ahead
-        self._shown(replay, lambda number, _batch: replay.logits(number, {}), make_sink, [layer.weight], stops=True)
+        if self._stops is None:
+            self._stops = may_be_left(self._model, self._batches[0][:2].to(device_of(self._model)))
+
+        def forward(number: int, _batch: Tensor) -> None:
+            replay.logits(number, {})
+
+        self._shown(replay, forward, make_sink, [layer.weight], stops=self._stops)
 
     def _shown(
         self,

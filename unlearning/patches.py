@@ -22,11 +22,11 @@ from torch.nn import functional
 # Rows are copied out in pieces of at most this many numbers (64 MiB of float32), so that one large image stays
 # affordable.
 _MAX_NUMBERS = 1 << 24
-# Most rows of a piece without the zeros of the padding.
-_MOST_INSIDE = 512
 
 Columns = tuple[tuple[int, int], ...]
 """Runs of columns, first and one past the last, in order."""
+Taps = tuple[range, ...]
+"""A part of a kernel: its pixels along each axis."""
 
 
 class Rows(Protocol):
@@ -131,7 +131,7 @@ class PatchRows:
             Pieces in the dtype and on the device of the input.
         """
         device = self.inputs.device
-        index = torch.arange(self.items * self.positions) if index is None else index
+        index = torch.arange(self.items * self.positions, device="cpu") if index is None else index
         channels, area, pixels = self.inputs.shape[1], prod(self.kernel), prod(self.inputs.shape[2:])
         is_dense = len(index) * area > self.items * pixels
         source = _padded_channels_last(self.inputs, self.padding) if is_dense else self.inputs
@@ -165,28 +165,34 @@ class PatchRows:
         )
         return prod(shares)
 
-    def take_inside(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Columns]]:
-        """Yield the same rows as `take`, in another order and without the columns that lie outside the image.
+    def kinds(self, index: Tensor) -> list[tuple[Taps, Tensor]]:
+        """Sort rows by the part of the kernel that lies on the image.
 
-        Output pixels whose patches reach over the same edges come together. All numbers left out are zeros.
-
-        Yields:
-            Places in `index`, (n,) on the CPU, their rows (n, groups, width), and the runs of columns that these are,
-            `width` in all.
+        Returns:
+            The taps of each kind that occurs, as ranges along the axes, and the places of its rows in `index`, (n,).
         """
-        source = self.inputs.movedim(1, -1).contiguous()
         counts, overlaps = self._counts(), self._overlaps()
+        found: list[tuple[Taps, Tensor]] = []
         for taps in product(*overlaps):
-            is_here = torch.ones(counts, dtype=torch.bool)
+            is_here = torch.ones(counts, dtype=torch.bool, device="cpu")
             for axis, along in enumerate(taps):
-                is_along = torch.zeros(counts[axis], dtype=torch.bool)
+                is_along = torch.zeros(counts[axis], dtype=torch.bool, device="cpu")
                 is_along[overlaps[axis][along]] = True
                 is_here &= is_along.view(-1, *(1 for _ in counts[axis + 1 :]))
             places = is_here.flatten()[index % self.positions].nonzero()[:, 0]
-            columns = _runs(taps, self.kernel, self.channels)
-            for part in places.split(_MOST_INSIDE) if len(places) else ():
-                patches = self._from_copy(source, index[part].to(source.device), taps)
-                yield part, self._grouped(patches), columns
+            if len(places):
+                found.append((taps, places))
+        return found
+
+    def take_inside(self, index: Tensor, taps: Taps) -> tuple[Tensor, Columns]:
+        """Return rows of one kind without the columns that lie outside the image, all of which are zeros.
+
+        Returns:
+            (n, groups, width), and the runs of columns that these are, `width` in all.
+        """
+        source = self.inputs.movedim(1, -1).contiguous()
+        patches = self._from_copy(source, index.to(source.device), taps)
+        return self._grouped(patches), _runs(taps, self.kernel, self.channels)
 
     def marks(self) -> Tensor:
         """See `Rows.marks`."""

@@ -168,27 +168,33 @@ class Recording(_Mode):
 class Filling(_Mode):
     """Runs everything, and keeps what is used beyond the boundary as it is when the boundary is reached.
 
+    Args:
+        prefix: What comes before the boundary.
+        record: Takes what is kept.
+        borrowed: Memory of the placeholders that a replay below hands out: nothing there can be kept.
+
     Attributes:
         record: What is kept.
         is_complete: Whether the boundary was reached.
     """
 
-    def __init__(self, prefix: Prefix, record: Record) -> None:
+    def __init__(self, prefix: Prefix, record: Record, borrowed: Collection[int] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._prefix, self.record = prefix, record
+        self._prefix, self.record, self._borrowed = prefix, record, borrowed
         self.is_complete = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator and keep its result, if it is needed later.
 
         Raises:
-            Missed: it is not the operator of the prefix, or it would overwrite what is kept.
+            Missed: it is not the operator of the prefix, would overwrite what is kept, or gives a placeholder that is
+                needed later.
         """
         number = len(self.record.slots)
         if number == len(self._prefix.operators):
             if not self.is_complete:
-                self.is_complete = True
                 self._close()
+                self.is_complete = True
             if not _written_by(func, args, kwargs).isdisjoint(self.record.kept):
                 raise Missed
             return func(*args, **(kwargs or {}))
@@ -206,9 +212,10 @@ class Filling(_Mode):
             return leaf
         if id(leaf) in given:
             return _Argument(given[id(leaf)])
-        if leaf.layout != torch.strided:
+        is_live = place in self._prefix.live
+        if leaf.layout != torch.strided or (is_live and _memory(leaf) in self._borrowed):
             raise Missed
-        return leaf if place in self._prefix.live else _Form.of(leaf)
+        return leaf if is_live else _Form.of(leaf)
 
     def _close(self) -> None:
         """Copy what will be written to, and put all placeholders on one piece of memory per device."""

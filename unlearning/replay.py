@@ -7,10 +7,11 @@ needs code of its own. Cutting the model into a head and a tail, the obvious thi
 
 Where edits are made for good one after the other, the boundary can follow them: see `Replay.behind`.
 
-Nothing is taken on trust. A first run on two samples finds the boundary and what is used beyond it, and its replay must
-equal the plain forward. Every later run compares its operators with those of the record, and looks for placeholders
-among the inputs of the operators that really run. Whatever does not fit (control flow that depends on the data, dropout
-that stays on) is computed in full, and counted.
+Little is taken on trust. A first run on two samples finds the boundary and what is used beyond it, and its replay must
+equal the plain forward (a replay behind one that works is not tried again). Every later run compares its operators with
+those of the record, and looks for placeholders among the inputs of the operators that really run, and among what it
+would keep. Whatever does not fit (control flow that depends on the data, dropout that stays on) is computed in full,
+and counted.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Replay:
         self._model, self._batches, self._edited = model, batches, frozenset(edited)
         self._budget = budget or Budget()
         self._before = before
+        self._dropped: set[int] = before._dropped if before else set()  # noqa: SLF001 - of its kind
         self._layout = layout_of(model, batches[0][:1]) if batches else Tensor.clone
         self._records: dict[int, Record | None] = {}
         self._prefix = self._verified(self._found()) if batches and edited else Prefix()
@@ -98,11 +100,13 @@ class Replay:
         with refused(batch), evaluating(self._model):
             was_kept = self._records.get(number) is not None
             try:
-                return self._run(number, batch, weights)
+                if number not in self._dropped:
+                    return self._run(number, batch, weights)
             except Missed:
                 self.num_broken += 1
+                self.num_full -= not was_kept
                 self._drop(number)
-            self.num_full += was_kept
+            self.num_full += 1
             return self._called(batch, weights)
 
     def behind(self, edited: Collection[str]) -> Replay:
@@ -132,7 +136,8 @@ class Replay:
         if number in self._records or not self._prefix.operators:
             with self._replaying(number):
                 return self._called(batch, weights)
-        filling = Filling(self._prefix, Record())
+        below = self._record_of(number)
+        filling = Filling(self._prefix, Record(), below[1].scratch if below else ())
         try:
             with self._replaying(number), filling:
                 return self._called(batch, weights)
@@ -142,10 +147,14 @@ class Replay:
 
     def _replaying(self, number: int) -> AbstractContextManager[object]:
         """Return the mode that hands out what is kept for a batch, here or before."""
+        found = self._record_of(number)
+        return nullcontext() if found is None else Replaying(*found)
+
+    def _record_of(self, number: int) -> tuple[Prefix, Record] | None:
         record = self._records.get(number)
         if record is not None:
-            return Replaying(self._prefix, record)
-        return nullcontext() if self._before is None else self._before._replaying(number)  # noqa: SLF001 - of its kind
+            return self._prefix, record
+        return None if self._before is None else self._before._record_of(number)  # noqa: SLF001 - of its kind
 
     def _keep(self, number: int, record: Record) -> None:
         fits = record.num_bytes <= self._budget.left
@@ -153,10 +162,10 @@ class Replay:
         self._budget.left -= record.num_bytes if fits else 0
 
     def _drop(self, number: int) -> None:
-        """Compute this batch in full from now on."""
-        record = self._records.get(number)
+        """Compute this batch in full from now on, here, before and behind."""
+        self._dropped.add(number)
+        record = self._records.pop(number, None)
         self._budget.left += record.num_bytes if record else 0
-        self._records[number] = None
         if self._before is not None:
             self._before._drop(number)  # noqa: SLF001 - of its kind
 

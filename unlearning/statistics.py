@@ -110,7 +110,6 @@ class SecondMomentSum:
     def __init__(self, d: int, groups: int = 1) -> None:
         self._d, self._groups = d, groups
         self._deferred = DeferredImages()
-        self._waiting: list[Deferred] = []
         self._kept: Tensor | None = None
         self._filled = 0
         self._gram: BlockSymmetric | None = None
@@ -145,6 +144,8 @@ class SecondMomentSum:
         """
         rows = drawn.rows
         if pays(rows):
+            if (rows.groups, rows.width) != (self._groups, self._d):
+                raise ShapeError("rows", f"(n, {self._groups}, {self._d})", (len(drawn), rows.groups, rows.width))
             for batch in self._deferred.add(rows, drawn.index):
                 self._add_inside(batch)
         else:
@@ -156,10 +157,6 @@ class SecondMomentSum:
         """Return the moment, in the precision of the products, and release the working memory."""
         for batch in self._deferred.rest():
             self._add_inside(batch)
-        for batch in self._waiting:
-            for piece in batch.pieces():
-                self.add(piece)
-        self._waiting.clear()
         kept, gram, total = self._kept, self._gram, self._total
         self._kept = self._gram = self._total = None
         if gram is None:
@@ -173,17 +170,16 @@ class SecondMomentSum:
         return SecondMoment(gram, self._rows)
 
     def _add_inside(self, batch: Deferred) -> None:
-        """Add patches without their zeros, once it is known that there are too many rows to be kept as they are."""
-        self._waiting.append(batch)
-        if self._gram is None and self._rows + sum(map(len, self._waiting)) <= self._d // 2:
+        """Add patches without their zeros, unless the rows are so few that they are kept as they are."""
+        if self._gram is None and self._rows + len(batch) <= self._d // 2:
+            for piece in batch.pieces():
+                self.add(piece)
             return
-        for waiting in self._waiting:
-            self._rows += len(waiting)
-            for part in waiting.parts():
-                if self._gram is None:
-                    self._begin_products(part.rows, part.unit)
-                self._multiply(evened(part.rows.transpose(0, 1)), part.columns)
-        self._waiting.clear()
+        self._rows += len(batch)
+        for part in batch.parts():
+            if self._gram is None:
+                self._begin_products(part.rows, part.unit)
+            self._multiply(evened(part.rows.transpose(0, 1)), part.columns)
 
     def _reserve(self, length: int, like: Tensor) -> None:
         if self._kept is None or self._kept.shape[1] < length:

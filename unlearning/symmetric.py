@@ -190,8 +190,13 @@ def evened(rows: Tensor) -> Tensor:
     A library of products makes a kernel for each shape it meets, and keeps it. Where the number of rows is chance, the
     kernels would take more time and memory than the zeros.
     """
-    missing = -rows.shape[1] % _EVEN_ROWS
+    missing = even(rows.shape[1]) - rows.shape[1]
     return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+
+
+def even(rows: int) -> int:
+    """Return the next multiple of 128."""
+    return -(-rows // _EVEN_ROWS) * _EVEN_ROWS
 
 
 def block_size(d: int, unit: int = 1) -> int:

@@ -53,6 +53,17 @@ def test_rows_may_come_in_any_order_and_without_columns_that_are_zero() -> None:
     assert torch.allclose(fit.solved(), whole, atol=1e-5)
 
 
+def test_rows_without_any_column_change_nothing() -> None:
+    weight, x, t, importance = problem(40, 2, 4, 12)
+    fit = RidgeFit(weight, RIDGE)
+    fit.add(x, t, importance)
+    expected = fit.solved()
+
+    fit.add(x[:3, :, :0], t[:3], importance[:3], ())
+
+    assert torch.equal(fit.solved(), expected)
+
+
 def test_targets_that_the_old_weight_meets_change_nothing() -> None:
     weight, x, _, importance = problem(30, 2, 4, 8)
     t = torch.einsum("gmd,ngd->ngm", weight, x)

@@ -94,8 +94,8 @@ def test_for_the_rows_of_a_layer_only_what_the_one_before_it_changed_runs() -> N
 def test_parts_are_the_rows_whatever_their_order_and_columns(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unlearning.deferred._LEAST_WIDTH", 1)
     model = seeded(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * size**2, 3)))
-    x = normal(20, 4, size, size)
-    passes = Passes(model, tuple(x.split(8)), None, 20 * 5, 0, None)
+    x = normal(400, 4, size, size)
+    passes = Passes(model, tuple(x.split(80)), None, 400 * 5, 0, None)
     passes.first(lambda: ignored)
     layer, parts = passes.layers[0], list[Part]()
 
@@ -104,7 +104,7 @@ def test_parts_are_the_rows_whatever_their_order_and_columns(size: int, monkeypa
 
     passes.show_parts(layer, lambda: take)
 
-    found, counts = torch.zeros(20 * 5, 1, layer.d), torch.zeros(20 * 5)
+    found, counts = torch.zeros(400 * 5, 1, layer.d), torch.zeros(400 * 5)
     for part in parts:
         runs = ((0, layer.d),) if part.columns is None else part.columns
         columns = torch.cat([torch.arange(start, stop) for start, stop in runs])
@@ -113,3 +113,71 @@ def test_parts_are_the_rows_whatever_their_order_and_columns(size: int, monkeypa
     assert bool((counts == 1).all())
     assert any(part.columns is not None for part in parts) == (size == 3)
     assert torch.equal(found, passes.rows(layer))
+
+
+class Late(Branching):
+    """Uses an early result for large activations alone, behind the second layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        early = x.relu()
+        hidden: Tensor = self.first(x)
+        is_large = float(hidden.abs().mean()) > 100
+        hidden = self.second(hidden)
+        logits: Tensor = self.head(hidden + early if is_large else hidden)
+        return logits
+
+
+def test_nothing_is_kept_that_a_replay_left_out() -> None:
+    model, x = seeded(Late()), normal(16, 6)
+    passes = Passes(model, (x[:8], x[8:]), None, 16, 0, None)
+    passes.first(lambda: ignored)
+    for place, layer in enumerate(passes.layers):
+        passes.follow(passes.layers[place:])
+        rows = passes.rows(layer)
+        with torch.no_grad():
+            hidden = x if place == 0 else model.first(x) if place == 1 else model.second(model.first(x)) + x.relu()
+            assert torch.allclose(rows[:, 0], hidden)
+            model.first.weight.mul_(1000 if place == 0 else 1)
+
+
+class BySign(nn.Module):
+    """Does one thing more for batches with a positive sum, before its six layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+        self.forwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += 1
+        x = x.sin() if float(x.sum()) > 0 else x
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_a_batch_that_cannot_be_replayed_is_shown_twice_once() -> None:
+    model, x = seeded(BySign()), normal(24, 4).abs()
+    passes = Passes(model, (-x[:8], x[8:16], -x[16:]), None, 24, 0, None)
+    passes.first(lambda: ignored)
+    broken = 0
+    for place, layer in enumerate(passes.layers):
+        passes.follow(passes.layers[place:])
+        rows = passes.rows(layer)
+        with torch.no_grad():
+            hidden = torch.cat([-x[:8], x[8:16].sin(), -x[16:]])
+            for before in list(model.layers)[:place]:
+                hidden = before(hidden)
+        assert torch.allclose(rows[:, 0], hidden, atol=1e-6)
+        broken += passes._ahead.num_broken
+    assert broken + passes._replay.num_broken == 1
+
+
+def test_rows_come_together_in_parts_that_are_worth_a_product() -> None:
+    model = seeded(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)))
+    passes = Passes(model, tuple(normal(1100, 4).split(10)), None, 1100, 0, None)
+    passes.first(lambda: ignored)
+    parts = list[Part]()
+    passes.show_parts(passes.layers[0], lambda: parts.append)
+    assert [len(part.rows) for part in parts] == [520, 520, 60]
+    assert torch.equal(torch.cat([part.numbers for part in parts]), torch.arange(1100))

@@ -18,6 +18,7 @@ from torchvision.models import convnext_tiny, resnet18, vit_b_16
 from tests.fixtures.small_models import SmallConvNet, normal, seeded
 from unlearning.errors import UnknownLayer
 from unlearning.modes import evaluating
+from unlearning.recording import Filling
 from unlearning.replay import Budget, Replay
 
 
@@ -378,3 +379,19 @@ def test_a_forward_that_is_left_behind_the_boundary_is_kept_and_one_before_it_is
         assert (replay.num_bytes > 0) == is_kept
         torch.testing.assert_close(replay.logits(0, {}), plain(model, x, {}))
         assert replay.num_replayed == is_kept
+
+
+def test_a_batch_for_which_memory_ran_out_is_filled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = seeded(SmallConvNet()), normal(4, 3, 8, 8)
+    replay = Replay(model, [x], ["hidden.weight"])
+
+    def full(_filling: Filling) -> None:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filling, "_close", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            replay.logits(0, {})
+    for _ in range(2):
+        torch.testing.assert_close(replay.logits(0, {}), plain(model, x, {}))
+    assert replay.num_replayed == 1

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.fixtures.small_models import SmallConvNet, normal, seeded
 from tests.fixtures.svd_oracle import patches, pixel_by_pixel
+from unlearning.deferred import Deferred, DeferredImages
 from unlearning.errors import (
     AllZeroActivations,
     BadBatch,
@@ -170,7 +171,30 @@ def test_images_of_several_sizes_are_summed_up() -> None:
     torch.testing.assert_close(sums.finish().gram.double(), naive(rows), rtol=1e-5, atol=1e-4)
 
 
+def test_of_images_only_those_wait_that_rows_were_drawn_from() -> None:
+    images, batches = DeferredImages(), list[Deferred]()
+    x = normal(3000, 64, 4, 4)
+    for part in x.split(100):
+        batches += images.add(PatchRows(part, (3, 3), (1, 1), (1, 1), (1, 1), 1), torch.tensor([17, 18, 90 * 16]))
+    batches += images.rest()
+    assert [len(batch.patches.inputs) for batch in batches] == [2 * 30]
+    assert torch.equal(batches[0].patches.inputs[:4], x[[1, 90, 101, 190]])
+
+
+@pytest.mark.parametrize(("each", "is_cut"), [(0.01, False), (1, True)])
+def test_zeros_are_left_out_where_that_makes_products_smaller(each: float, is_cut: bool) -> None:
+    images = DeferredImages()
+    chance = torch.rand(500 * 16, generator=torch.Generator().manual_seed(0))
+    rows = PatchRows(normal(500, 64, 4, 4), (3, 3), (1, 1), (1, 1), (1, 1), 1)
+    index = (chance < each).nonzero()[:, 0]
+    parts = [part for batch in [*images.add(rows, index), *images.rest()] for part in batch.parts()]
+    assert any(part.columns is not None for part in parts) == is_cut
+    assert sum(len(part.rows) for part in parts) == len(index)
+
+
 def test_rows_of_another_width_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"Expected rows of shape \(n, 1, 54\), got \(90, 1, 576\)"):
+        SecondMomentSum(54).add_drawn(drawn_from(normal(15, 64, 3, 2), 1, 1))
     with pytest.raises(ShapeError, match=r"Expected rows of shape \(n, 1, 4\), got \(2, 1, 5\)"):
         SecondMomentSum(4).add(torch.zeros(2, 1, 5))
 

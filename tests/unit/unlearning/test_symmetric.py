@@ -55,6 +55,19 @@ def test_products_and_solves_from_the_right_are_those_of_the_whole_matrix(d: int
     assert torch.equal(w, before)
 
 
+@pytest.mark.parametrize("unit", [1, 48, 100])
+def test_blocks_of_any_size_are_factored_by_halves(unit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearning.symmetric._SMALLEST_BLOCK", 16)
+    rows = normal(900, 2, 800).double().transpose(0, 1)
+    matrix = BlockSymmetric.zeros(800, 2, dtype=torch.float64, unit=unit)
+    matrix.add_product(rows)
+    dense, w = matrix.dense(), normal(2, 5, 800, seed=1).double()
+    heights = {stop - start for start, stop, _ in matrix.spans()}
+    assert max(heights) == {1: 80, 48: 96, 100: 100}[unit]
+    torch.testing.assert_close(dense, rows.mT @ rows)
+    torch.testing.assert_close(Factor(matrix).right_solve(w) @ dense, w)
+
+
 def test_scaling_leaves_the_original_alone() -> None:
     dense = positive(200)
     ours, scale = BlockSymmetric.of(dense), torch.tensor([2.0, 0.0], dtype=torch.float64)
