@@ -60,14 +60,14 @@ class RowSink(Protocol):
 
 
 def in_pieces(sink: RowSink) -> Sink:
-    """Return a sink that copies the rows out, and hands them to another one piece by piece."""
+    """Return a sink that takes the rows out, and hands them to another one piece by piece."""
 
-    def copied_out(layer: Layer, drawn: Drawn) -> None:
+    def take_out(layer: Layer, drawn: Drawn) -> None:
         for rows in drawn.pieces():
             if len(rows):
                 sink(layer, rows)
 
-    return copied_out
+    return take_out
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ class Passes:
         self.layers = _checked_layers(found.layers, layers)
         self.assigned = found.assigned
         self._added = {item.name for item in found.untouched if set(item.reason.split("; ")) <= set(ADDED)}
-        self._keys = [layer.weight for layer in self.layers]
         self._done, self._total = 0, self.num_samples
         with watchable(model):
             self._replay = Replay(model, batches, self._edited(self.layers))
@@ -64,7 +63,8 @@ class Passes:
         def forward(number: int, _batch: Tensor) -> None:
             outputs[number] = self._replay.logits(number, {}).float().cpu()
 
-        captured = self._shown(self._replay, forward, lambda: in_pieces(make_sink()), self._keys)
+        keys = [layer.weight for layer in self.layers]
+        captured = self._shown(self._replay, forward, lambda: in_pieces(make_sink()), keys)
         logits = torch.cat([outputs[number] for number in range(len(self._batches))])
         if logits.ndim != 2:
             raise ShapeError("outputs", "(n, K)", logits.shape)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.fixtures.small_models import normal, seeded
-from unlearning.deferred import Part
+from unlearning.deferred import Part, Parts
 from unlearning.inventory import Layer
 from unlearning.passes import Passes
+from unlearning.patches import Drawn, MatrixRows
 
 
 def ignored(_layer: Layer, _rows: Tensor) -> None:
@@ -181,3 +182,13 @@ def test_rows_come_together_in_parts_that_are_worth_a_product() -> None:
     passes.show_parts(passes.layers[0], lambda: parts.append)
     assert [len(part.rows) for part in parts] == [520, 520, 60]
     assert torch.equal(torch.cat([part.numbers for part in parts]), torch.arange(1100))
+
+
+def test_rows_that_wait_for_a_part_are_copies() -> None:
+    parts, x = Parts(), normal(30, 4)
+    for piece in x.split(10):
+        handed = piece.clone()
+        assert not list(parts.add(Drawn(MatrixRows(handed), None)))
+        handed.fill_(torch.nan)  # the model may write to its memory
+    [part] = parts.rest()
+    assert torch.equal(part.rows[:, 0], x)
